@@ -1,0 +1,397 @@
+"""Gates and the guard: pure functions from readings to verdicts (guide section 4).
+
+No data is not success: a verdict is PASS only on measurements with the minimum sample. FAIL is decided, INCONCLUSIVE
+is not decidable (too few, stale, contradicting), ERROR is a source that could not be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pydantic import Field
+
+from domain.handshakes import (
+    Reading,
+    Record,
+    Reporter,
+    Sample,
+    Tally,
+    call_setups,
+    certificate_alerts,
+    handshakes,
+    percent,
+)
+from domain.plan import Direction, Endpoint, Thresholds, Timings
+
+
+class Verdict(StrEnum):
+    """What a gate says. NOT_CHECKED is shown for what this version does not look at; it never counts as PASS."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    ERROR = "ERROR"
+    NOT_CHECKED = "NOT_CHECKED"
+
+
+class Finding(Record):
+    """One check inside a gate: what was looked at, what was seen against what was expected."""
+
+    check: str
+    verdict: Verdict
+    seen: str
+    expected: str = ""
+    endpoint: str | None = None
+    value: float | None = Field(default=None, description="the measured share 0–1, where there is one")
+    threshold: float | None = None
+    synthetic: bool = False
+
+    def text(self) -> str:
+        """For people, one line."""
+        where = f"{self.endpoint}: " if self.endpoint else ""
+        mark = " [synthetic]" if self.synthetic else ""
+        expected = f" (expected {self.expected})" if self.expected else ""
+        return f"{where}{self.check}: {self.seen}{expected}{mark}"
+
+
+class GateResult(Record):
+    """A gate's verdict with everything that it rests on."""
+
+    gate: str
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    decided_at: datetime
+    overridden_by: str | None = None
+
+    @property
+    def reason(self) -> str:
+        """The findings that decided, as one line."""
+        deciding = [f for f in self.findings if f.verdict is self.verdict] or list(self.findings)
+        return "; ".join(f.text() for f in deciding) or "nothing was measured"
+
+
+_ORDER = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE)
+
+
+def combine(gate: str, findings: Iterable[Finding], at: datetime) -> GateResult:
+    """The verdict of a gate over its findings: the worst wins, and without a single PASS nothing passes.
+
+    NOT_CHECKED findings are shown and do not take part.
+    """
+    all_findings = tuple(findings)
+    verdict = next((v for v in _ORDER if any(f.verdict is v for f in all_findings)), None)
+    if verdict is None:
+        passed = any(f.verdict is Verdict.PASS for f in all_findings)
+        verdict = Verdict.PASS if passed else Verdict.INCONCLUSIVE
+    return GateResult(gate=gate, verdict=verdict, findings=all_findings, decided_at=at)
+
+
+def not_checked(check: str, why: str, endpoint: str | None = None) -> Finding:
+    """A check that this version does not make, shown as such."""
+    return Finding(check=check, verdict=Verdict.NOT_CHECKED, seen=why, endpoint=endpoint)
+
+
+def success_rate(
+    check: str,
+    tally: Tally,
+    *,
+    threshold: float,
+    minimum_sample: int,
+    endpoint: str | None = None,
+    strictly: bool = False,
+    synthetic: bool = False,
+) -> Finding:
+    """Success over a window against a threshold, `> threshold` when `strictly`, else `>=`.
+
+    INCONCLUSIVE below the minimum sample – except that failures which no further success could outweigh within the
+    minimum sample are a FAIL at once.
+    """
+    rate = tally.success_rate
+    sign = ">" if strictly else "≥"
+    expected = f"{sign} {percent(threshold)} of at least {minimum_sample}"
+    if tally.attempts < minimum_sample:
+        failed = tally.attempts - tally.successes
+        best = (minimum_sample - failed) / minimum_sample
+        hopeless = failed > 0 and (best < threshold or (strictly and best <= threshold))
+        verdict = Verdict.FAIL if hopeless and failed >= 2 else Verdict.INCONCLUSIVE
+    else:
+        assert rate is not None
+        verdict = Verdict.PASS if rate > threshold or (rate == threshold and not strictly) else Verdict.FAIL
+    return Finding(
+        check=check,
+        verdict=verdict,
+        seen=tally.text(),
+        expected=expected,
+        endpoint=endpoint,
+        value=rate,
+        threshold=threshold,
+        synthetic=synthetic,
+    )
+
+
+def freshness(reading: Reading, *, now: datetime, stale_after: timedelta) -> list[Finding]:
+    """What makes a reading unusable: stale figures, figures from the future, or a reset inside its window."""
+    where = f"{reading.reporter} figures"
+    findings = []
+    age = reading.age(now)
+    if abs(age) > stale_after:  # a clock that runs ahead makes old figures look fresh
+        seconds = age.total_seconds()
+        findings.append(
+            Finding(
+                check=where,
+                verdict=Verdict.INCONCLUSIVE,
+                seen=f"{seconds:.0f} s old" if seconds > 0 else f"from {-seconds:.0f} s in the future",
+                expected=f"at most {stale_after.total_seconds():.0f} s",
+                endpoint=reading.endpoint,
+            )
+        )
+    if reading.reset_within():
+        findings.append(
+            Finding(
+                check=where,
+                verdict=Verdict.INCONCLUSIVE,
+                seen=f"counters were reset at {reading.counters_since:%H:%M:%S}, inside the window",
+                endpoint=reading.endpoint,
+            )
+        )
+    return findings
+
+
+def soak_findings(
+    endpoint: Endpoint, platform: Reading, *, sha256_b: str, thresholds: Thresholds, now: datetime, timings: Timings
+) -> list[Finding]:
+    """Step 5: the endpoint as a whole on real traffic; B on the canary path on our own handshakes and test calls."""
+    unusable = freshness(platform, now=now, stale_after=timings.stale_after)
+    if unusable:
+        return unusable
+    findings = []
+    for direction in endpoint.directions:
+        real = platform.real(direction=direction, peers=endpoint.peers)
+        for name, tally in (("handshakes", handshakes(real)), ("call setups", call_setups(real))):
+            findings.append(
+                success_rate(
+                    f"{name}, {direction}, A and B",
+                    tally,
+                    threshold=thresholds.success,
+                    minimum_sample=thresholds.minimum_sample,
+                    endpoint=endpoint.name,
+                )
+            )
+    canary = platform.synthetic(sha256=sha256_b)
+    for name, tally in (("handshakes", handshakes(canary)), ("call setups", call_setups(canary))):
+        if name == "call setups" and endpoint.test_call is None:
+            findings.append(not_checked("test calls on B, canary", "the plan names no test_call", endpoint.name))
+            continue
+        findings.append(
+            success_rate(
+                f"{name} on B, canary",
+                tally,
+                threshold=thresholds.success,
+                minimum_sample=thresholds.minimum_sample,
+                endpoint=endpoint.name,
+                synthetic=True,
+            )
+        )
+    return findings
+
+
+def verify_findings(
+    endpoint: Endpoint,
+    readings: Sequence[Reading],
+    *,
+    sha256_a: str,
+    sha256_b: str,
+    baseline: Reading | None,
+    thresholds: Thresholds,
+    now: datetime,
+    timings: Timings,
+) -> list[Finding]:
+    """Step 7: platform and carrier above the threshold on B, each direction; call setup on B not worse than on A.
+
+    `baseline` is the platform's reading of A before PREFER; without it B is held against the threshold alone.
+    """
+    findings: list[Finding] = []
+    present = {reading.reporter for reading in readings}
+    for reporter in Reporter:
+        if reporter not in present:
+            findings.append(
+                Finding(check=f"{reporter} figures", verdict=Verdict.ERROR, seen="none", endpoint=endpoint.name)
+            )
+    for reading in readings:
+        unusable = freshness(reading, now=now, stale_after=timings.stale_after)
+        if unusable:
+            findings += unusable
+            continue
+        peers = endpoint.peers if reading.reporter is Reporter.PLATFORM else None
+        for direction in endpoint.directions:
+            on_b = reading.real(sha256=sha256_b, direction=direction, peers=peers)
+            findings.append(
+                success_rate(
+                    f"handshakes on B, {direction}, {reading.reporter}",
+                    handshakes(on_b),
+                    threshold=thresholds.success,
+                    minimum_sample=thresholds.minimum_sample,
+                    endpoint=endpoint.name,
+                    strictly=True,
+                )
+            )
+            floor = thresholds.success
+            if baseline is not None and reading.reporter is Reporter.PLATFORM:
+                on_a = call_setups(baseline.real(sha256=sha256_a, direction=direction, peers=peers))
+                if on_a.success_rate is not None and on_a.attempts >= thresholds.minimum_sample:
+                    floor = on_a.success_rate - thresholds.setup_margin
+            findings.append(
+                success_rate(
+                    f"call setups on B, {direction}, {reading.reporter}",
+                    call_setups(on_b),
+                    threshold=max(0.0, floor),
+                    minimum_sample=thresholds.minimum_sample,
+                    endpoint=endpoint.name,
+                )
+            )
+    return findings
+
+
+def adopt_findings(
+    endpoint: Endpoint, platform: Reading, *, sha256_b: str, thresholds: Thresholds, now: datetime, timings: Timings
+) -> list[Finding]:
+    """Step 8: the share of new calls that use B. A share below the threshold is not a failure: it waits for traffic."""
+    unusable = freshness(platform, now=now, stale_after=timings.stale_after)
+    if unusable:
+        return unusable
+    findings = []
+    for direction in endpoint.directions:
+        real = [s for s in platform.real(direction=direction, peers=endpoint.peers) if s.sha256 is not None]
+        new = call_setups(real).attempts
+        on_b = call_setups([s for s in real if s.sha256 == sha256_b]).attempts
+        enough = new >= thresholds.minimum_sample
+        share = on_b / new if new else None
+        passed = enough and share is not None and share >= thresholds.adopt_share
+        findings.append(
+            Finding(
+                check=f"share of new calls on B, {direction}",
+                verdict=Verdict.PASS if passed else Verdict.INCONCLUSIVE,
+                seen="no new calls" if share is None else f"{on_b} of {new} ({percent(share)})",
+                expected=f"≥ {percent(thresholds.adopt_share)} of at least {thresholds.minimum_sample}",
+                endpoint=endpoint.name,
+                value=share,
+                threshold=thresholds.adopt_share,
+            )
+        )
+    return findings
+
+
+class GuardVerdict(StrEnum):
+    """What the guard's look says. HEALTHY and QUIET keep the rotation going; QUIET passes no gate either."""
+
+    HEALTHY = "HEALTHY"
+    QUIET = "QUIET"
+    BREACH = "BREACH"
+    BLIND = "BLIND"
+
+
+class GuardFinding(Record):
+    """The guard's judgement of one endpoint, with its figures."""
+
+    endpoint: str
+    verdict: GuardVerdict
+    seen: str
+    value: float | None = None
+
+
+def guard_endpoint(
+    endpoint: Endpoint,
+    platform: Reading,
+    carrier: Reading | None,
+    *,
+    thresholds: Thresholds,
+    now: datetime,
+    timings: Timings,
+    window_is_widest: bool,
+) -> GuardFinding | None:
+    """One endpoint in one window; None asks for a wider window (fewer attempts than the guard's sample).
+
+    BREACH: success of handshakes or call setups below the line on any certificate that has the sample, consecutive
+    certificate alerts from known peers, or traffic that the carrier reports and a talking platform does not see.
+    BLIND: stale figures, or a platform that says nothing at all while the carrier reports attempts.
+    """
+    for finding in freshness(platform, now=now, stale_after=timings.stale_after):
+        if "counters were reset" in finding.seen:
+            continue
+        return GuardFinding(endpoint=endpoint.name, verdict=GuardVerdict.BLIND, seen=finding.text())
+    real = platform.real(peers=endpoint.peers)
+    alerts = _alerts_without_success(real, thresholds.consecutive_alerts)
+    if alerts:
+        return GuardFinding(endpoint=endpoint.name, verdict=GuardVerdict.BREACH, seen=alerts, value=0.0)
+    small = True
+    worst: GuardFinding | None = None
+    for certificate in (None, *sorted({s.sha256 for s in real if s.sha256})):
+        samples = [s for s in real if certificate is None or s.sha256 == certificate]
+        for what, tally in (("handshakes", handshakes(samples)), ("call setups", call_setups(samples))):
+            rate = tally.success_rate
+            if rate is None or tally.attempts < thresholds.guard_sample:
+                continue
+            small = False
+            on = f" on {certificate[:12]}" if certificate else ""
+            if rate < thresholds.breach and (worst is None or rate < (worst.value or 0.0)):
+                worst = GuardFinding(
+                    endpoint=endpoint.name,
+                    verdict=GuardVerdict.BREACH,
+                    seen=f"{what}{on}: {tally.text()}, below {percent(thresholds.breach)}",
+                    value=rate,
+                )
+    if worst is not None:
+        return worst
+    seen = handshakes(real)
+    if not small:
+        return GuardFinding(
+            endpoint=endpoint.name,
+            verdict=GuardVerdict.HEALTHY,
+            seen=f"handshakes {seen.text()}, call setups {call_setups(real).text()}",
+            value=seen.success_rate,
+        )
+    # Stale figures of the carrier are none: old traffic must not make a quiet trunk look gone.
+    usable = carrier is not None and abs(carrier.age(now)) <= timings.stale_after
+    reported = handshakes(carrier.real()).attempts if carrier is not None and usable else None
+    if reported is not None and reported - seen.attempts >= thresholds.guard_sample:
+        if not platform.samples:
+            return GuardFinding(
+                endpoint=endpoint.name,
+                verdict=GuardVerdict.BLIND,
+                seen=f"the platform reports nothing at all while the carrier reports {reported} attempts",
+            )
+        return GuardFinding(
+            endpoint=endpoint.name,
+            verdict=GuardVerdict.BREACH,
+            seen=f"traffic is gone: the carrier reports {reported} attempts, the platform saw {seen.attempts}",
+            value=0.0,
+        )
+    if not window_is_widest:
+        return None
+    if reported is None:
+        return GuardFinding(
+            endpoint=endpoint.name,
+            verdict=GuardVerdict.BLIND,
+            seen=f"{seen.attempts} attempts here, and the carrier's figures are missing or stale",
+        )
+    return GuardFinding(
+        endpoint=endpoint.name,
+        verdict=GuardVerdict.QUIET,
+        seen=f"{seen.attempts} handshakes here, {reported} at the carrier: fewer than {thresholds.guard_sample}",
+    )
+
+
+def _alerts_without_success(samples: Iterable[Sample], limit: int) -> str | None:
+    """Certificate alerts in a row: at least `limit` on one certificate and direction without any success between."""
+    groups: dict[tuple[str | None, Direction], list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault((sample.sha256, sample.direction), []).append(sample)
+    for (sha256, direction), group in groups.items():
+        refused = certificate_alerts(group)
+        tally = handshakes(group)
+        if refused >= limit and tally.successes == 0:
+            name = sha256[:12] if sha256 else "an unknown certificate"
+            return f"{refused} handshakes in a row on {name}, {direction}, refused for the certificate: {tally.text()}"
+    return None

@@ -1,0 +1,253 @@
+"""The guard: healthy, quiet, breach, blind – or one more look through a wider window."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.gates import GuardFinding, GuardVerdict, guard_endpoint
+from domain.handshakes import Reading, Reporter, Sample, Tally
+from domain.plan import Direction, Thresholds, Timings
+from tests.domain.plans import plan
+from tests.domain.readings import NOW, A, B, reading, sample, tally
+
+EAST = plan().endpoints[0]
+PEER = EAST.peers[0]
+TIMINGS = Timings()
+STALE = {"read_at": NOW - TIMINGS.stale_after - timedelta(seconds=1)}
+AHEAD = {"read_at": NOW + TIMINGS.stale_after + timedelta(seconds=1)}
+
+
+def seen(shaken: Tally, calls: Tally | None = None, **changes: Any) -> Sample:
+    return sample(**{"peer": PEER, "handshakes": shaken, "call_setups": calls or Tally(), **changes})
+
+
+def carrier(attempts: int, **changes: Any) -> Reading:
+    told = sample(reporter=Reporter.CARRIER, handshakes=tally(attempts))
+    return reading(told, **{"reporter": Reporter.CARRIER, **changes})
+
+
+def look(
+    platform: Reading, told: Reading | None = None, *, widest: bool = True, thresholds: Thresholds | None = None
+) -> GuardFinding | None:
+    return guard_endpoint(
+        EAST,
+        platform,
+        told,
+        thresholds=thresholds or Thresholds(),
+        now=NOW,
+        timings=TIMINGS,
+        window_is_widest=widest,
+    )
+
+
+def verdict(*arguments: Any, **options: Any) -> GuardVerdict | None:
+    found = look(*arguments, **options)
+    return found.verdict if found is not None else None
+
+
+NOTHING = seen(Tally(), peer=None)
+"""What a platform says that has no traffic: zero is a statement."""
+
+
+# -- healthy and breach ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        ([seen(tally(100))], GuardVerdict.HEALTHY),
+        ([seen(tally(98, timeout=2))], GuardVerdict.HEALTHY),
+        ([seen(tally(979, timeout=21))], GuardVerdict.BREACH),
+        ([seen(tally(97, timeout=3))], GuardVerdict.BREACH),
+        ([seen(tally(200), tally(97, **{"503": 3}))], GuardVerdict.BREACH),
+        ([seen(tally(200), tally(98, **{"503": 2}))], GuardVerdict.HEALTHY),
+        ([seen(tally(5000), sha256=A), seen(tally(97, unknown_ca=3), sha256=B)], GuardVerdict.BREACH),
+        ([seen(tally(5000), sha256=A), seen(tally(60, unknown_ca=39), sha256=B)], GuardVerdict.HEALTHY),
+        ([seen(tally(60), sha256=A), seen(tally(30, unknown_ca=30), sha256=B)], GuardVerdict.BREACH),
+        ([seen(tally(200)), seen(tally(0, timeout=500), peer="203.0.113.66")], GuardVerdict.HEALTHY),
+        ([seen(tally(200)), seen(tally(0, timeout=500), synthetic=True)], GuardVerdict.HEALTHY),
+        ([seen(tally(200)), seen(tally(0, timeout=4), sha256=None)], GuardVerdict.HEALTHY),
+    ],
+    ids=[
+        "all good",
+        "exactly 98 %",
+        "97.9 %",
+        "97 %",
+        "calls fail while handshakes succeed",
+        "calls exactly on the line",
+        "B fails under a large A",
+        "B below its sample",
+        "A and B together",
+        "a scanner",
+        "our own probes",
+        "a few resets without certificate",
+    ],
+)
+def test_success_against_98_percent_on_every_certificate(samples: list[Sample], expected: GuardVerdict) -> None:
+    assert verdict(reading(*samples), carrier(0)) is expected
+
+
+def test_a_breach_names_the_worst_certificate_its_figures_and_the_line() -> None:
+    found = look(reading(seen(tally(970, timeout=30), sha256=A), seen(tally(50, unknown_ca=150), sha256=B)))
+    assert found is not None
+    assert found.verdict is GuardVerdict.BREACH
+    assert found.seen == f"handshakes on {B[:12]}: 50 of 200 (25.00 %): 150 × unknown_ca, below 98.00 %"
+    assert found.value == 0.25
+
+
+def test_a_certificate_on_which_nothing_succeeds_is_the_worst_one() -> None:
+    found = look(reading(seen(tally(0, timeout=200), sha256=A), seen(tally(100, timeout=100), sha256=B)))
+    assert found is not None
+    assert found.value == 0.0
+    assert A[:12] in found.seen
+
+
+def test_a_breach_needs_no_word_from_the_carrier() -> None:
+    assert verdict(reading(seen(tally(0, timeout=100))), None) is GuardVerdict.BREACH
+
+
+def test_a_breach_is_called_in_the_first_window_that_shows_it() -> None:
+    assert verdict(reading(seen(tally(0, timeout=100))), None, widest=False) is GuardVerdict.BREACH
+
+
+# -- certificate alerts ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        ([seen(tally(0, unknown_ca=5))], GuardVerdict.BREACH),
+        ([seen(tally(0, unknown_ca=4))], GuardVerdict.QUIET),
+        ([seen(tally(0, unknown_ca=3, bad_certificate=2))], GuardVerdict.BREACH),
+        ([seen(tally(0, timeout=50))], GuardVerdict.QUIET),
+        ([seen(tally(1, unknown_ca=5))], GuardVerdict.QUIET),
+        ([seen(tally(0, unknown_ca=5), peer="203.0.113.66")], GuardVerdict.QUIET),
+        ([seen(tally(0, unknown_ca=5), synthetic=True)], GuardVerdict.QUIET),
+        ([seen(tally(90), sha256=A), seen(tally(0, unknown_ca=5), sha256=B)], GuardVerdict.BREACH),
+        (
+            [seen(tally(50)), seen(tally(0, unknown_ca=5), direction=Direction.OUTBOUND)],
+            GuardVerdict.BREACH,
+        ),
+        ([seen(tally(0, certificate_unknown=5), sha256=None)], GuardVerdict.BREACH),
+    ],
+    ids=[
+        "five in a row",
+        "four",
+        "of several kinds",
+        "failures that blame no certificate",
+        "a success between",
+        "a stranger",
+        "our own probes",
+        "on B while A works",
+        "in one direction only",
+        "certificate not told",
+    ],
+)
+def test_consecutive_certificate_alerts_from_known_peers_turn_back_without_waiting_for_a_sample(
+    samples: list[Sample], expected: GuardVerdict
+) -> None:
+    assert verdict(reading(*samples), carrier(0)) is expected
+
+
+# -- quiet and gone ----------------------------------------------------------------------------------------------------
+
+
+def test_too_few_attempts_ask_for_a_wider_window_first() -> None:
+    assert look(reading(seen(tally(99))), carrier(0), widest=False) is None
+    assert look(reading(NOTHING), carrier(0), widest=False) is None
+
+
+@pytest.mark.parametrize(
+    ("platform", "told", "expected"),
+    [
+        (reading(seen(tally(99))), carrier(99), GuardVerdict.QUIET),
+        (reading(NOTHING), carrier(0), GuardVerdict.QUIET),
+        (reading(NOTHING), carrier(99), GuardVerdict.QUIET),
+        (reading(NOTHING), carrier(100), GuardVerdict.BREACH),
+        (reading(seen(tally(50))), carrier(149), GuardVerdict.QUIET),
+        (reading(seen(tally(50))), carrier(150), GuardVerdict.BREACH),
+        (reading(), carrier(0), GuardVerdict.QUIET),
+        (reading(), carrier(100), GuardVerdict.BLIND),
+        (reading(NOTHING), None, GuardVerdict.BLIND),
+        (reading(NOTHING), carrier(5000, **STALE), GuardVerdict.BLIND),
+        (reading(NOTHING), carrier(0, **STALE), GuardVerdict.BLIND),
+        (reading(NOTHING), carrier(5000, **AHEAD), GuardVerdict.BLIND),
+    ],
+    ids=[
+        "little on both sides",
+        "nothing on both sides",
+        "a little that we do not see",
+        "gone: a sample that we do not see",
+        "a little less than they say",
+        "gone in part",
+        "a silent platform and a quiet carrier",
+        "a silent platform and a busy carrier",
+        "no word from the carrier",
+        "old traffic of the carrier is no proof of a loss",
+        "an old zero of the carrier is no proof of quiet",
+        "the carrier's figures come from the future",
+    ],
+)
+def test_quiet_is_told_from_gone_by_the_carriers_figures(
+    platform: Reading, told: Reading | None, expected: GuardVerdict
+) -> None:
+    assert verdict(platform, told) is expected
+
+
+def test_traffic_that_is_gone_turns_back_in_the_first_window() -> None:
+    found = look(reading(NOTHING), carrier(250), widest=False)
+    assert found is not None
+    assert found.verdict is GuardVerdict.BREACH
+    assert found.seen == "traffic is gone: the carrier reports 250 attempts, the platform saw 0"
+
+
+# -- blind -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [STALE, AHEAD], ids=["stale", "from the future"])
+@pytest.mark.parametrize(
+    "samples", [[seen(tally(1000))], [seen(tally(0, unknown_ca=1000))], []], ids=["good", "bad", "none"]
+)
+def test_figures_of_another_time_are_blindness_whatever_they_say(
+    changes: dict[str, Any], samples: list[Sample]
+) -> None:
+    assert verdict(reading(*samples, **changes), carrier(0)) is GuardVerdict.BLIND
+
+
+def test_figures_exactly_as_old_as_allowed_are_looked_at() -> None:
+    assert verdict(reading(seen(tally(100)), read_at=NOW - TIMINGS.stale_after), carrier(0)) is GuardVerdict.HEALTHY
+
+
+def test_counters_that_were_reset_in_the_window_do_not_blind_the_guard() -> None:
+    """A restart of the edge resets its counters; what they show since then still counts."""
+    reset = {"counters_since": NOW - timedelta(seconds=10)}
+    assert verdict(reading(seen(tally(0, unknown_ca=200)), **reset), carrier(0)) is GuardVerdict.BREACH
+    assert verdict(reading(seen(tally(200)), **reset), carrier(0)) is GuardVerdict.HEALTHY
+
+
+# -- no data is not health ---------------------------------------------------------------------------------------------
+
+counts = st.tuples(st.integers(0, 300), st.integers(0, 30)).map(lambda p: tally(p[0], timeout=p[1]))
+
+
+@given(st.lists(st.builds(seen, counts, counts), max_size=4), st.none() | st.integers(0, 500), st.booleans())
+def test_healthy_always_rests_on_a_sample_and_on_the_line(
+    samples: list[Sample], told: int | None, widest: bool
+) -> None:
+    found = look(reading(*samples), None if told is None else carrier(told), widest=widest)
+    if found is not None and found.verdict is GuardVerdict.HEALTHY:
+        for tallies in ([s.handshakes for s in samples], [s.call_setups for s in samples]):
+            attempts = sum(t.attempts for t in tallies)
+            successes = sum(t.successes for t in tallies)
+            assert attempts < 100 or successes / attempts >= 0.98
+        assert max(sum(s.handshakes.attempts for s in samples), sum(s.call_setups.attempts for s in samples)) >= 100
+
+
+@given(st.lists(st.builds(seen, counts, counts), max_size=4), st.none() | st.integers(0, 500))
+def test_the_widest_window_always_has_a_verdict(samples: list[Sample], told: int | None) -> None:
+    assert look(reading(*samples), None if told is None else carrier(told), widest=True) is not None
