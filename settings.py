@@ -1,0 +1,276 @@
+"""The worker's settings: named profiles for platforms, PKI, keys, DNS, carriers and notifications.
+
+A TOML file (`SIP_ROTATE_SETTINGS`, default `settings.toml`) with environment variables on top
+(`SIP_ROTATE__PLATFORMS__EU__BASE_URL=…`). A secret is never written here: each names where it comes from,
+`{ env = "NAME" }` or `{ file = "/path" }`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from domain.errors import SettingsInvalid
+from domain.plan import Duration
+from domain.validation import describe_problems
+
+SETTINGS_VARIABLE = "SIP_ROTATE_SETTINGS"
+
+
+class SettingsModel(BaseModel):
+    """Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SecretSource(SettingsModel):
+    """Where a secret comes from: an environment variable or a file; exactly one of them."""
+
+    env: str | None = None
+    file: Path | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.env is None) == (self.file is None):
+            raise ValueError('a secret names exactly one source: { env = "NAME" } or { file = "/path" }')
+        return self
+
+    def read(self, field: str) -> SecretStr:
+        """The secret itself. Raises `SettingsInvalid` that names the field and the source, never the value."""
+        if self.env is not None:
+            value = os.environ.get(self.env, "")
+            if not value:
+                raise SettingsInvalid(
+                    "the secret is missing", where=field, seen=f"{self.env} is not set", action=f"export {self.env}"
+                )
+            return SecretStr(value)
+        assert self.file is not None
+        try:
+            value = self.file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise SettingsInvalid(
+                "the secret file cannot be read", where=field, seen=f"{self.file}: {error.strerror}"
+            ) from None
+        if not value:
+            raise SettingsInvalid("the secret file is empty", where=field, seen=str(self.file))
+        return SecretStr(value)
+
+
+class HttpProfile(SettingsModel):
+    """How an HTTP API is reached. Plain http is accepted for profiles marked `lab = true` only."""
+
+    base_url: str
+    ca_file: Path | None = Field(default=None, description="CA bundle that signs the API's own certificate")
+    timeout: Duration = Field(default="5s", validate_default=True)
+    lab: bool = False
+
+    @model_validator(mode="after")
+    def _https_outside_a_lab(self) -> Self:
+        if not self.base_url.startswith("https://") and not (self.lab and self.base_url.startswith("http://")):
+            raise ValueError("base_url must be https:// (http:// is for profiles marked lab = true)")
+        return self
+
+
+class GenesysPaths(SettingsModel):
+    """Paths of the guide's Genesys requests and of those defined beside them (docs/platform-contract.md)."""
+
+    token: str = "/oauth/token"
+    certificates: str = "/api/v2/platform/certificates"
+    certificate: str = "/api/v2/platform/certificates/{certificate_id}"
+    trunks: str = "/api/v2/telephony/providers/edge/edge/{edge_id}/siptrunks"
+    trunk: str = "/api/v2/telephony/providers/edge/edge/{edge_id}/siptrunks/{trunk_id}"
+    ticket_flush: str = "/api/v2/telephony/providers/edge/edge/{edge_id}/siptrunks/{trunk_id}/tlsticketcache/flush"
+    metrics: str = "/api/v2/telephony/providers/edge/edge/{edge_id}/siptrunks/{trunk_id}/tlsmetrics"
+    health: str = "/api/v2/telephony/providers/edge/edge/{edge_id}/health"
+
+
+class GenesysProfile(HttpProfile):
+    """A Genesys Cloud organisation."""
+
+    kind: Literal["genesys"]
+    login_url: str
+    client_id: str
+    client_secret: SecretSource
+    paths: GenesysPaths = GenesysPaths()
+
+
+class CxonePaths(SettingsModel):
+    """Paths of the guide's CXone request and of those defined beside it (docs/platform-contract.md)."""
+
+    token: str = "/authentication/v1/token/access-key"
+    certificates: str = "/restapi/v1.0/security/certificates"
+    certificate: str = "/restapi/v1.0/security/certificates/{certificate_id}"
+    trunks: str = "/restapi/v1.0/sip/trunks"
+    profile: str = "/restapi/v1.0/sip/trunks/{trunk_id}/profile"
+    ticket_flush: str = "/restapi/v1.0/sip/trunks/{trunk_id}/tls-session-cache/flush"
+    metrics: str = "/restapi/v1.0/system/metrics/sip-trunks/{trunk_id}/tls"
+    health: str = "/restapi/v1.0/system/health/sip-trunks/{trunk_id}"
+
+
+class CxoneProfile(HttpProfile):
+    """A NICE CXone tenant."""
+
+    kind: Literal["cxone"]
+    auth_url: str
+    access_key_id: str
+    access_key_secret: SecretSource
+    paths: CxonePaths = CxonePaths()
+
+
+class VaultAddress(SettingsModel):
+    """A Vault-API server (HashiCorp Vault or OpenBao) and how we log in: AppRole or token."""
+
+    address: str
+    namespace: str | None = None
+    ca_file: Path | None = None
+    role_id: str | None = None
+    secret_id: SecretSource | None = None
+    token: SecretSource | None = None
+    timeout: Duration = Field(default="10s", validate_default=True)
+
+    @model_validator(mode="after")
+    def _one_login(self) -> Self:
+        approle = self.role_id is not None and self.secret_id is not None
+        if approle == (self.token is not None):
+            raise ValueError("log in with exactly one of: token, or role_id together with secret_id")
+        return self
+
+
+class VaultPkiProfile(VaultAddress):
+    """A PKI secrets engine: `mount` and `role` sign B; `issuing_mounts` are all our mounts, searched to revoke A."""
+
+    kind: Literal["vault"]
+    mount: str
+    role: str
+    issuing_mounts: tuple[str, ...] = ()
+    trust_anchor_file: Path = Field(description="PEM of the root(s) that carriers trust")
+    lab: bool = False
+
+
+class VaultKvProfile(VaultAddress):
+    """Custody: the key, encrypted by transit, in a KV v2 engine."""
+
+    kind: Literal["vault-kv"]
+    kv_mount: str
+    prefix: str = "rot"
+    transit_mount: str = "transit"
+    transit_key: str
+    lab: bool = False
+
+
+class Rfc2136Profile(SettingsModel):
+    """A DNS server that takes dynamic updates (RFC 2136) signed with TSIG (RFC 8945), hmac-sha256."""
+
+    kind: Literal["rfc2136"]
+    server: str = Field(description="IP address")
+    port: Annotated[int, Field(ge=1, le=65535)] = 53
+    zone: str
+    key_name: str
+    key_secret: SecretSource = Field(description="base64")
+    timeout: Duration = Field(default="3s", validate_default=True)
+    lab: bool = False
+
+
+class CarrierProfile(HttpProfile):
+    """The carrier's SIP health endpoint."""
+
+    kind: Literal["http-health"]
+    token: SecretSource
+    path: str = "/v1/trunks/{trunk}/tls-health"
+
+
+class WebhookProfile(HttpProfile):
+    """A webhook that takes notices and alerts as JSON; `base_url` is the whole URL."""
+
+    kind: Literal["webhook"]
+    token: SecretSource | None = None
+
+
+class ProbeSettings(SettingsModel):
+    """Our own prober."""
+
+    timeout: Duration = Field(default="2s", validate_default=True)
+    trust_anchor_file: Path | None = Field(default=None, description="default: the PKI profile's trust anchors")
+    client_certificate_file: Path | None = Field(default=None, description="PEM, for trunks that demand one")
+    client_key_file: Path | None = None
+    rate_per_endpoint: Annotated[float, Field(gt=0)] = Field(default=1.0, description="probes per second")
+
+
+class CodecSettings(SettingsModel):
+    """Payload encryption. `keys` maps key ids to 32-byte AES keys in base64; `current` encrypts, all decrypt."""
+
+    current: str
+    keys: Annotated[dict[str, SecretSource], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _current_is_known(self) -> Self:
+        if self.current not in self.keys:
+            raise ValueError(f"current = {self.current!r} is not among keys: {', '.join(sorted(self.keys))}")
+        return self
+
+
+PlatformProfile = Annotated[GenesysProfile | CxoneProfile, Field(discriminator="kind")]
+
+
+class Settings(BaseSettings):
+    """Everything a worker needs to know; the starter reads `codec` and `identity` from the same file."""
+
+    model_config = SettingsConfigDict(env_prefix="SIP_ROTATE__", env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    codec: CodecSettings
+    platforms: dict[str, PlatformProfile] = {}
+    pki: dict[str, VaultPkiProfile] = {}
+    keys: dict[str, VaultKvProfile] = {}
+    dns: dict[str, Rfc2136Profile] = {}
+    carriers: dict[str, CarrierProfile] = {}
+    notify: dict[str, WebhookProfile] = {}
+    probe: ProbeSettings = ProbeSettings()
+    identity: str | None = Field(default=None, description="who approves; default: the operating-system user")
+    web_ui: str | None = Field(default=None, description="base URL of the Temporal Web UI, for links")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment above file; nothing else."""
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _settings_path()))
+
+
+def _settings_path() -> Path:
+    return Path(os.environ.get(SETTINGS_VARIABLE, "settings.toml"))
+
+
+def load_settings(path: Path | None = None, **overrides: Any) -> Settings:
+    """The settings from `path` (default `$SIP_ROTATE_SETTINGS`, then `settings.toml`) and the environment.
+
+    Raises `SettingsInvalid` that names every wrong field.
+    """
+    if path is not None:
+        os.environ[SETTINGS_VARIABLE] = str(path)
+    source = _settings_path()
+    if not source.exists():
+        raise SettingsInvalid(
+            "the settings file does not exist", where=str(source), action=f"set {SETTINGS_VARIABLE} or pass --settings"
+        )
+    try:
+        text = source.read_text(encoding="utf-8")
+        return Settings(**overrides)
+    except ValidationError as error:
+        problems = describe_problems(error, Settings, text)
+        raise SettingsInvalid("the settings are not valid:\n  " + "\n  ".join(problems), where=str(source)) from None
+    except (OSError, ValueError) as error:
+        raise SettingsInvalid(f"the settings cannot be read: {error}", where=str(source)) from None
