@@ -1,0 +1,68 @@
+"""The role `Prober`: our own fresh TLS handshakes, SIP OPTIONS and test calls towards one address."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from domain.handshakes import Record
+
+
+class Layer(StrEnum):
+    """Where a probe failed. TLS and SIP are different layers and are never mixed."""
+
+    DNS = "dns"
+    TCP = "tcp"
+    TLS = "tls"
+    IDENTITY = "identity"
+    SIP = "sip"
+
+
+class ProbeTarget(Record):
+    """What to probe: the address is apart from the SNI, and both are apart from the identity that is expected."""
+
+    address: str
+    port: int
+    server_name: str | None
+    identity: str
+    test_call: str | None = None
+
+
+class ProbeResult(Record):
+    """What a probe saw. `leaf_sha256` is what was served, also when the chain or the identity was refused."""
+
+    target: ProbeTarget
+    at: datetime
+    leaf_sha256: str | None = None
+    leaf_pem: str | None = None
+    version: str | None = None
+    cipher: str | None = None
+    handshake_ms: float | None = None
+    chain_verified: bool | None = None
+    identity_matches: bool | None = None
+    options_status: int | None = None
+    call_status: int | None = None
+    failed_layer: Layer | None = None
+    cause: str | None = None
+
+    @property
+    def good(self) -> bool:
+        """Every layer that was tried answered well."""
+        return self.failed_layer is None
+
+    def text(self) -> str:
+        """For people, one line."""
+        where = f"{self.target.address}:{self.target.port}"
+        served = f" served {self.leaf_sha256[:12]}" if self.leaf_sha256 else ""
+        if self.failed_layer is not None:
+            return f"{where}{served}: failed at {self.failed_layer}: {self.cause}"
+        return f"{where}{served}, {self.version}, {self.handshake_ms:.0f} ms"
+
+
+class Prober(Protocol):
+    """One prober. A failed probe is a result, not an exception."""
+
+    async def probe(self, target: ProbeTarget) -> ProbeResult:
+        """A fresh handshake (never resumed), then SIP OPTIONS, then a test call where the target names one."""
+        ...

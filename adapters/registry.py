@@ -1,0 +1,154 @@
+"""Builds adapters from settings, by profile name: lazily, and one per profile."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+from adapters.carriers.base import Carrier
+from adapters.carriers.http_health import HttpHealthCarrier
+from adapters.dns.base import DnsZone
+from adapters.dns.rfc2136 import Rfc2136Zone
+from adapters.edges.base import Edge
+from adapters.edges.cxone import CxoneEdge
+from adapters.edges.genesys import GenesysEdge
+from adapters.keys.base import KeyCustodian
+from adapters.keys.vault_kv import VaultKvCustodian
+from adapters.metrics.base import MetricSource
+from adapters.metrics.platform import PlatformMetrics
+from adapters.notify.base import Notifier
+from adapters.notify.webhook import WebhookNotifier
+from adapters.pki.base import CertificateAuthority
+from adapters.pki.vault import VaultAuthority
+from adapters.probe.base import Prober
+from adapters.probe.sip_tls import SipTlsProber
+from domain.errors import SettingsInvalid
+from settings import (
+    CarrierProfile,
+    CxoneProfile,
+    GenesysProfile,
+    Rfc2136Profile,
+    Settings,
+    VaultKvProfile,
+    VaultPkiProfile,
+    WebhookProfile,
+)
+
+P = TypeVar("P")
+
+SECTIONS: Final = ("platforms", "pki", "keys", "dns", "carriers", "notify")
+"""The sections of the settings that hold named profiles."""
+
+
+class Adapters:
+    """Everything outside, by the names that a plan uses.
+
+    Every method that takes a profile raises `SettingsInvalid` for a name that the settings do not have.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._edges: dict[str, Edge] = {}
+        self._carriers: dict[str, Carrier] = {}
+        self._notifiers: dict[str, Notifier] = {}
+        self._authorities: dict[str, CertificateAuthority] = {}
+        self._custodians: dict[str, KeyCustodian] = {}
+        self._zones: dict[str, DnsZone] = {}
+        self._prober: Prober | None = None
+
+    def edge(self, profile: str) -> Edge:
+        """The platform of `[platforms.<profile>]`."""
+        if profile not in self._edges:
+            self._edges[profile] = _edge(profile, _found("platforms", self.settings.platforms, profile))
+        return self._edges[profile]
+
+    def metrics(self, profile: str) -> MetricSource:
+        """The figures of the platform of `[platforms.<profile>]`."""
+        return PlatformMetrics(self.edge(profile))
+
+    def carrier(self, profile: str) -> Carrier:
+        """The carrier of `[carriers.<profile>]`."""
+        if profile not in self._carriers:
+            found: CarrierProfile = _found("carriers", self.settings.carriers, profile)
+            self._carriers[profile] = HttpHealthCarrier(profile, found)
+        return self._carriers[profile]
+
+    def notifier(self, profile: str) -> Notifier:
+        """The webhook of `[notify.<profile>]`."""
+        if profile not in self._notifiers:
+            found: WebhookProfile = _found("notify", self.settings.notify, profile)
+            self._notifiers[profile] = WebhookNotifier(profile, found)
+        return self._notifiers[profile]
+
+    def authority(self, profile: str) -> CertificateAuthority:
+        """The PKI of `[pki.<profile>]`."""
+        if profile not in self._authorities:
+            found: VaultPkiProfile = _found("pki", self.settings.pki, profile)
+            self._authorities[profile] = VaultAuthority(profile, found)
+        return self._authorities[profile]
+
+    def custodian(self, profile: str) -> KeyCustodian:
+        """The key custody of `[keys.<profile>]`."""
+        if profile not in self._custodians:
+            found: VaultKvProfile = _found("keys", self.settings.keys, profile)
+            self._custodians[profile] = VaultKvCustodian(profile, found)
+        return self._custodians[profile]
+
+    def zone(self, profile: str) -> DnsZone:
+        """The DNS zone of `[dns.<profile>]`."""
+        if profile not in self._zones:
+            found: Rfc2136Profile = _found("dns", self.settings.dns, profile)
+            self._zones[profile] = Rfc2136Zone(profile, found)
+        return self._zones[profile]
+
+    def prober(self) -> Prober:
+        """Our own prober. Raises `SettingsInvalid` when no setting says which roots carriers trust."""
+        if self._prober is None:
+            self._prober = SipTlsProber(self.settings.probe, self._trust_anchors())
+        return self._prober
+
+    def is_lab(self, section: str, profile: str) -> bool:
+        """True when `[<section>.<profile>]` is marked `lab = true`, so that a plan's limits may be undercut."""
+        if section not in SECTIONS:
+            raise SettingsInvalid(
+                "there is no such section of profiles", where=f"[{section}]", action=f"sections: {', '.join(SECTIONS)}"
+            )
+        return bool(_found(section, getattr(self.settings, section), profile).lab)
+
+    async def close(self) -> None:
+        """Closes the connections of everything that was built."""
+        closing: list[Edge | Carrier | Notifier] = [*self._edges.values()]
+        closing += [*self._carriers.values(), *self._notifiers.values()]
+        for adapter in closing:
+            await adapter.close()
+
+    def _trust_anchors(self) -> Path:
+        if self.settings.probe.trust_anchor_file is not None:
+            return self.settings.probe.trust_anchor_file
+        for profile in self.settings.pki.values():
+            return profile.trust_anchor_file
+        raise SettingsInvalid(
+            "the prober does not know which roots carriers trust",
+            where="[probe]",
+            action="set probe.trust_anchor_file, or add a [pki.…] profile",
+        )
+
+
+def _edge(name: str, profile: GenesysProfile | CxoneProfile) -> Edge:
+    if isinstance(profile, GenesysProfile):
+        return GenesysEdge(name, profile)
+    return CxoneEdge(name, profile)
+
+
+def _found(section: str, profiles: Mapping[str, P], name: str) -> P:
+    if name in profiles:
+        return profiles[name]
+    near = difflib.get_close_matches(name, profiles, n=1, cutoff=0.0)
+    raise SettingsInvalid(
+        f"the settings have no profile {name!r}",
+        where=f"[{section}.{name}]",
+        seen=f"profiles: {', '.join(sorted(profiles)) or 'none'}",
+        action=f"did you mean [{section}.{near[0]}]?" if near else f"add [{section}.{name}] to the settings",
+    )
