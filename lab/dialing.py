@@ -1,0 +1,103 @@
+"""Opening a connection for calls, and sharing one between several calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import NamedTuple
+
+from lab.calls import UserAgent
+
+CONNECT_TIMEOUT_S = 2.0
+
+
+class DialFailure(Exception):
+    """No connection. `cause` reads like a call's loss: `tcp refused`, `tcp timeout`, `tls unknown_ca`."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+class TcpConnection(NamedTuple):
+    """An open TCP connection that has not spoken TLS yet."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+async def connect_tcp(host: str, port: int, *, source: str) -> TcpConnection:
+    """TCP from the address `source`. Raises DialFailure."""
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            return TcpConnection(*await asyncio.open_connection(host, port, local_addr=(source, 0)))
+    except TimeoutError:
+        raise DialFailure("tcp timeout") from None
+    except ConnectionRefusedError:
+        raise DialFailure("tcp refused") from None
+    except OSError as error:
+        raise DialFailure(f"tcp {type(error).__name__}") from error
+
+
+class SharedConnections:
+    """Connections that several calls use, each for `max_age_s` seconds: then the last call on it closes it."""
+
+    def __init__(self, max_age_s: float = 10.0) -> None:
+        self._max_age_s = max_age_s
+        self._current: dict[Hashable, UserAgent] = {}
+        self._users: dict[UserAgent, int] = {}
+        self._retirements: dict[UserAgent, asyncio.TimerHandle] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def borrow(self, key: Hashable, dial: Callable[[], Awaitable[UserAgent]], *, new: bool) -> UserAgent:
+        """The connection for `key`, dialled when there is none that is usable; always a private one when `new`.
+
+        Every borrowed connection must be given back. Raises what `dial` raises.
+        """
+        agent = None if new else self._current.get(key)
+        if agent is not None and not agent.usable:
+            self._retire(key, agent)
+            agent = None
+        if agent is None:
+            agent = await dial()
+            if self._closed:
+                await agent.close()
+                raise DialFailure("stopped")
+            self._users[agent] = 0
+            if not new and key not in self._current:
+                self._current[key] = agent
+                loop = asyncio.get_running_loop()
+                self._retirements[agent] = loop.call_later(self._max_age_s, self._retire, key, agent)
+        self._users[agent] += 1
+        return agent
+
+    async def give_back(self, agent: UserAgent) -> None:
+        """One call less on it. Closes the connection when nobody can use it any more."""
+        self._users[agent] -= 1
+        if self._users[agent] == 0 and agent not in self._retirements:
+            del self._users[agent]
+            await agent.close()
+
+    async def close(self) -> None:
+        """Closes all connections, under their calls if there are any left; nothing can be borrowed any more."""
+        self._closed = True
+        for timer in self._retirements.values():
+            timer.cancel()
+        self._current.clear()
+        self._retirements.clear()
+        await asyncio.gather(*(agent.close() for agent in [*self._users]), *self._closing)
+
+    def agents(self) -> list[UserAgent]:
+        """The user agents of all connections that are open."""
+        return [*self._users]
+
+    def _retire(self, key: Hashable, agent: UserAgent) -> None:
+        self._retirements.pop(agent).cancel()
+        if self._current.get(key) is agent:
+            del self._current[key]
+        if self._users[agent] == 0:
+            del self._users[agent]
+            task = asyncio.create_task(agent.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)

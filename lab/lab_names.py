@@ -1,0 +1,26 @@
+"""The names of the lab's world: domains, trunks and ids. What the written plan says, the stand-ins must be."""
+
+from __future__ import annotations
+
+DOMAIN = "lab.example"
+GENESYS, CXONE = "genesys", "cxone"
+"""The trunks, as the lab and the carrier call them."""
+
+GENESYS_FQDN = f"trunk.genesys.{DOMAIN}"
+CXONE_FQDN = f"trunk.cxone.{DOMAIN}"
+CXONE_TARGET_A = f"a.{CXONE_FQDN}"
+CXONE_TARGET_B = f"b.{CXONE_FQDN}"
+SRV_NAMES = {GENESYS: f"_sips._tcp.{GENESYS_FQDN}", CXONE: f"_sips._tcp.{CXONE_FQDN}"}
+
+CERTIFICATE_DNS_NAMES = (GENESYS_FQDN, CXONE_FQDN, CXONE_TARGET_A, CXONE_TARGET_B)
+CERTIFICATE_ADDRESSES = ("127.0.0.1",)
+
+EDGE_ID = "edge-1"
+GENESYS_TRUNK = "trunk-1"
+CXONE_TRUNK = "trunk-2"
+CARRIER_NAME = "sbc.carrier.example"
+PROBER_NAME = "prober.carrier.example"
+API_CLIENT = "rotator"
+TSIG_KEY = "rotator"
+CERTIFICATE_A = "SIP-TRUNK-CERT-A"
+"""The name under which both platforms hold A from the start."""

@@ -1,0 +1,62 @@
+"""How the carrier finds a trunk: SRV and A over real UDP DNS, cached for as long as the answers' TTL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import dns.asyncquery
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+from dns.rdtypes.IN.A import A
+from dns.rdtypes.IN.SRV import SRV
+
+_TIMEOUT_S = 2.0
+
+
+class NameNotFound(LookupError):
+    """The name server has no such record set."""
+
+
+class Resolver:
+    """Trunk name to (host, port), the most preferred first. Weights are not drawn: ties go in name order."""
+
+    def __init__(
+        self,
+        server: str,
+        port: int,
+        srv_names: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`srv_names` maps trunk names to SRV owner names."""
+        self._server, self._port, self._srv_names, self._clock = server, port, dict(srv_names), clock
+        self._cache: dict[tuple[str, str], tuple[float, dns.rrset.RRset]] = {}
+
+    async def resolve(self, trunk: str) -> list[tuple[str, int]]:
+        """Raises `NameNotFound`, `KeyError` for an unknown trunk, and dnspython's and the socket's errors."""
+        records = [cast(SRV, one) for one in await self._ask(self._srv_names[trunk], "SRV")]
+        records.sort(key=lambda record: (record.priority, -record.weight, record.target))
+        targets: list[tuple[str, int]] = []
+        for record in records:
+            for address in await self._ask(record.target.to_text(omit_final_dot=True), "A"):
+                targets.append((cast(A, address).address, record.port))
+        return targets
+
+    async def _ask(self, name: str, rdtype: str) -> dns.rrset.RRset:
+        cached = self._cache.get((name, rdtype))
+        if cached is not None and self._clock() < cached[0]:
+            return cached[1]
+        asked_at = self._clock()
+        question = dns.message.make_query(name, rdtype)
+        answer = await dns.asyncquery.udp(question, self._server, timeout=_TIMEOUT_S, port=self._port)
+        owner, wanted = dns.name.from_text(name), dns.rdatatype.from_text(rdtype)
+        found = next((one for one in answer.answer if one.name == owner and one.rdtype == wanted), None)
+        if answer.rcode() != dns.rcode.NOERROR or found is None:
+            self._cache.pop((name, rdtype), None)
+            raise NameNotFound(f"{name} {rdtype}: {dns.rcode.to_text(answer.rcode())}")
+        self._cache[name, rdtype] = (asked_at + found.ttl, found)
+        return found

@@ -1,0 +1,108 @@
+"""The worker's settings for this world, as TOML text. Secrets are named by file, never written here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.lab_names import API_CLIENT, DOMAIN, TSIG_KEY
+from lab.vault_setup import KV_MOUNT, PKI_ROLE, RETIRING_MOUNT, SIGNING_MOUNT, TRANSIT_KEY
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where everything of the world listens. URLs have no trailing slash."""
+
+    vault: str
+    genesys: str
+    cxone: str
+    carrier: str
+    dns: tuple[str, int]
+    web_ui: str
+
+
+def settings_text(directory: Path, addresses: Addresses, role_id: str) -> str:
+    """Settings whose files lie in `directory`, which may contain spaces."""
+
+    def file(name: str) -> str:
+        return json.dumps(str(directory / name), ensure_ascii=False)
+
+    dns_server, dns_port = addresses.dns
+    return f"""\
+identity = "demo"
+web_ui = {json.dumps(addresses.web_ui)}
+
+[codec]
+current = "demo-1"
+keys.demo-1 = {{ file = {file("codec.key")} }}
+
+[platforms.genesys-lab]
+kind = "genesys"
+lab = true
+base_url = "{addresses.genesys}"
+login_url = "{addresses.genesys}"
+client_id = "{API_CLIENT}"
+client_secret = {{ file = {file("genesys.secret")} }}
+
+[platforms.cxone-lab]
+kind = "cxone"
+lab = true
+base_url = "{addresses.cxone}"
+auth_url = "{addresses.cxone}"
+access_key_id = "{API_CLIENT}"
+access_key_secret = {{ file = {file("cxone.secret")} }}
+
+[pki.vault-lab]
+kind = "vault"
+lab = true
+address = "{addresses.vault}"
+role_id = "{role_id}"
+secret_id = {{ file = {file("secret-id")} }}
+mount = "{SIGNING_MOUNT}"
+role = "{PKI_ROLE}"
+issuing_mounts = {json.dumps([RETIRING_MOUNT, SIGNING_MOUNT])}
+trust_anchor_file = {file("root.pem")}
+
+[keys.vault-kv-lab]
+kind = "vault-kv"
+lab = true
+address = "{addresses.vault}"
+role_id = "{role_id}"
+secret_id = {{ file = {file("secret-id")} }}
+kv_mount = "{KV_MOUNT}"
+transit_key = "{TRANSIT_KEY}"
+
+[dns.dns-lab]
+kind = "rfc2136"
+lab = true
+server = "{dns_server}"
+port = {dns_port}
+zone = "{DOMAIN}"
+key_name = "{TSIG_KEY}"
+key_secret = {{ file = {file("tsig.key")} }}
+
+[carriers.carrier-lab]
+kind = "http-health"
+lab = true
+base_url = "{addresses.carrier}"
+token = {{ file = {file("carrier.token")} }}
+
+[notify.ops-lab]
+kind = "webhook"
+lab = true
+base_url = "{addresses.carrier}/v1/alerts"
+token = {{ file = {file("ops.token")} }}
+
+[notify.carrier-desk-lab]
+kind = "webhook"
+lab = true
+base_url = "{addresses.carrier}/v1/notices"
+token = {{ file = {file("carrier.token")} }}
+
+[probe]
+timeout = "2s"
+client_certificate_file = {file("prober.pem")}
+client_key_file = {file("prober.key")}
+rate_per_endpoint = 10.0
+"""

@@ -1,0 +1,315 @@
+"""Starts and stops the lab in one event loop: PKI, two platforms with their edges, a carrier that calls, and DNS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from lab.api_guard import RequestLog
+from lab.bao import Bao
+from lab.call_mix import CallMix, CallShape
+from lab.carrier import Carrier, CarrierTrunk
+from lab.carrier_api import CarrierApi
+from lab.carrier_ca import CarrierCa
+from lab.control_api import ControlApi
+from lab.cxone_api import CxoneApi
+from lab.dns_server import DnsServer, UpdateKey
+from lab.edge import ADDRESS, Edge
+from lab.faults import FAULTS, Faults
+from lab.genesys_api import GenesysApi
+from lab.http_service import HttpService
+from lab.lab_names import (
+    API_CLIENT,
+    CARRIER_NAME,
+    CERTIFICATE_ADDRESSES,
+    CERTIFICATE_DNS_NAMES,
+    CXONE,
+    CXONE_FQDN,
+    EDGE_ID,
+    GENESYS,
+    GENESYS_FQDN,
+    PROBER_NAME,
+    SRV_NAMES,
+    TSIG_KEY,
+)
+from lab.ledger import Ledger
+from lab.plan_text import Speed, plan_text
+from lab.promise import PromiseCheck
+from lab.resolver import Resolver
+from lab.settings_text import Addresses, settings_text
+from lab.tls_contexts import Identity
+from lab.tokens import ApiClient, Tokens
+from lab.trunk import Trunk
+from lab.vault_setup import VaultLab, set_up
+from lab.world_dns import lab_zone
+from lab.world_faults import CarrierAnchors, connect_faults
+from lab.world_files import (
+    WorldSecrets,
+    prepare_directory,
+    remove_lab_file,
+    write_files,
+    write_lab_file,
+)
+from lab.world_parts import World
+from lab.world_trunks import cxone_trunk, genesys_trunk
+
+
+@dataclass(frozen=True)
+class WorldOptions:
+    """How to run. Without `vault` (address and root token) the world starts its own OpenBao.
+
+    `call_rate` is calls per second on each trunk; `long_call_s` is the length of one extra call per trunk, placed at
+    the start, in seconds. `--speed test` also shortens the load's own long calls.
+    """
+
+    directory: Path
+    faults: tuple[str, ...] = ()
+    vault: tuple[str, str] | None = field(default=None, repr=False)
+    approvals: bool = False
+    speed: Speed = "demo"
+    call_rate: float = 4.0
+    long_call_s: float | None = None
+    web_ui: str = "http://127.0.0.1:8233"
+
+
+@contextlib.asynccontextmanager
+async def running_world(options: WorldOptions) -> AsyncIterator[World]:
+    """Start everything and write the directory; at the end stop everything, whatever happened.
+
+    Raises `DirectoryInUse`, `BaoFailed`, `VaultNotFresh`, KeyError for an unknown fault, or OSError.
+    """
+    directory = options.directory.resolve()
+    secrets, ca = WorldSecrets(), CarrierCa()
+    faulty = set(options.faults) - set(FAULTS)
+    if faulty:
+        raise KeyError(", ".join(sorted(faulty)))
+    async with contextlib.AsyncExitStack() as stack:
+        prepare_directory(directory)
+        vault = await _start_vault(stack, options.vault, directory)
+        edges = await _start_edges(stack, ca)
+        dns = await _start_dns(stack, edges, secrets)
+        starting = _Starting(options, vault, ca, edges, dns, secrets)
+        world = starting.world
+        await _start_calls(stack, world, options)
+        facts = await _start_services(stack, starting, directory)
+        write_lab_file(directory, facts)
+        stack.callback(remove_lab_file, directory)
+        world.facts.update(facts)
+        yield world
+
+
+@dataclass(frozen=True)
+class _Edges:
+    genesys: Edge
+    cxone: Edge
+
+    @property
+    def cxone_ports(self) -> tuple[int, int]:
+        assert self.cxone.secondary_port is not None
+        return self.cxone.primary_port, self.cxone.secondary_port
+
+
+async def _start_vault(stack: contextlib.AsyncExitStack, given: tuple[str, str] | None, directory: Path) -> VaultLab:
+    if given is None:
+        bao = Bao(directory)
+        stack.push_async_callback(asyncio.to_thread, bao.stop)
+        await asyncio.to_thread(bao.start)
+        given = bao.address, bao.root_token
+    return await asyncio.to_thread(
+        set_up,
+        *given,
+        common_name=GENESYS_FQDN,
+        dns_names=CERTIFICATE_DNS_NAMES,
+        ip_addresses=CERTIFICATE_ADDRESSES,
+    )
+
+
+async def _start_edges(stack: contextlib.AsyncExitStack, ca: CarrierCa) -> _Edges:
+    trust = ca.certificate_pem
+    edges = _Edges(
+        Edge(GENESYS, GENESYS_FQDN, mutual=True, peer_trust_pem=trust, ledger=Ledger()),
+        Edge(CXONE, CXONE_FQDN, mutual=False, peer_trust_pem=trust, ledger=Ledger(), ports=(0, 0)),
+    )
+    for edge in (edges.genesys, edges.cxone):
+        stack.push_async_callback(edge.stop)
+        await edge.start()
+    return edges
+
+
+async def _start_dns(stack: contextlib.AsyncExitStack, edges: _Edges, secrets: WorldSecrets) -> DnsServer:
+    zone = lab_zone(ADDRESS, genesys_port=edges.genesys.primary_port, cxone_ports=edges.cxone_ports)
+    dns = DnsServer(zone, UpdateKey(TSIG_KEY, secrets.tsig))
+    stack.push_async_callback(dns.stop)
+    await dns.start()
+    return dns
+
+
+class _Starting:
+    """The world while it is put together: the parts that need to know one another."""
+
+    def __init__(
+        self,
+        options: WorldOptions,
+        vault: VaultLab,
+        ca: CarrierCa,
+        edges: _Edges,
+        dns: DnsServer,
+        secrets: WorldSecrets,
+    ) -> None:
+        self.options, self.vault, self.ca, self.edges, self.dns, self.secrets = options, vault, ca, edges, dns, secrets
+        roots = x509.load_pem_x509_certificates(vault.root_pem.encode())
+        self.genesys, genesys = genesys_trunk(edges.genesys, roots, vault.certificate_a)
+        self.cxone, cxone = cxone_trunk(edges.cxone, roots, vault.certificate_a)
+        trunks = {GENESYS: genesys, CXONE: cxone}
+        self.world = self._world(trunks)
+
+    def _world(self, trunks: dict[str, Trunk]) -> World:
+        a = trunks[GENESYS].pool[0]
+        carrier = self._carrier(trunks)
+        anchors = CarrierAnchors(carrier, self.vault.root_pem, self.vault.intermediate_a_pem)
+        faults, log = Faults(a.sha256, self.options.faults), RequestLog()
+        leaf_a_pem = a.chain.leaf.public_bytes(Encoding.PEM).decode()
+        edges = (self.edges.genesys, self.edges.cxone)
+        connect_faults(faults, carrier=carrier, anchors=anchors, edges=edges, leaf_a_pem=leaf_a_pem)
+        promise = PromiseCheck(anchors.current)
+        for trunk in trunks.values():
+            # Faults first: a fault that this very change turns on belongs to what the promise is measured against.
+            trunk.observe(lambda changed: faults.pool_changed(one.sha256 for one in changed.pool))
+            promise.watch(trunk)
+        return World(
+            certificate_a=a.sha256,
+            trunks=trunks,
+            tokens={
+                GENESYS: Tokens([ApiClient(API_CLIENT, self.secrets.genesys)], 86400),
+                CXONE: Tokens([ApiClient(API_CLIENT, self.secrets.cxone)], 3600),
+            },
+            zone=self.dns.zone,
+            carrier=carrier,
+            carrier_api=self._carrier_api(trunks, carrier, faults, log),
+            faults=faults,
+            promise=promise,
+            log=log,
+        )
+
+    def _carrier(self, trunks: dict[str, Trunk]) -> Carrier:
+        identity = self.ca.issue(CARRIER_NAME)
+        mix = CallMix(long_s=3.0) if self.options.speed == "test" else CallMix()
+        return Carrier(
+            Identity(identity.certificate_pem, identity.key_pem),
+            name=CARRIER_NAME,
+            trust_pem=self.vault.root_pem,
+            trunks=[
+                CarrierTrunk(
+                    name,
+                    trunk.edge.fqdn,
+                    mutual=trunk.edge.mutual,
+                    place_outbound=trunk.edge.place_call,
+                    calls_per_s=self.options.call_rate,
+                    mix=mix,
+                )
+                for name, trunk in trunks.items()
+            ],
+            resolve=Resolver(self.dns.address, self.dns.port, SRV_NAMES).resolve,
+        )
+
+    def _carrier_api(self, trunks: dict[str, Trunk], carrier: Carrier, faults: Faults, log: RequestLog) -> CarrierApi:
+        return CarrierApi(
+            {name: (carrier.ledger(name), trunk.directions) for name, trunk in trunks.items()},
+            carrier_token=self.secrets.carrier_token,
+            operations_token=self.secrets.operations_token,
+            log=log,
+            trunk_up=lambda name: trunks[name].edge.up(),
+            health_down=faults.carrier_health_down,
+        )
+
+
+async def _start_calls(stack: contextlib.AsyncExitStack, world: World, options: WorldOptions) -> None:
+    """The promise check, the load, and the one long call per trunk that was asked for."""
+    _run_until_stopped(stack, world.promise.run())
+    stack.push_async_callback(world.carrier.stop)
+    await world.carrier.start()
+    if options.long_call_s is not None:
+        seconds = options.long_call_s
+        shape = CallShape("INBOUND", seconds, reinvite=False, bye_from="caller", new_connection=True)
+        for name in world.trunks:
+            _run_until_stopped(stack, world.carrier.place_call(name, shape))
+
+
+async def _start_services(stack: contextlib.AsyncExitStack, starting: _Starting, directory: Path) -> dict[str, object]:
+    """Open the APIs, write everything but `lab.json`, and return what that says."""
+    world, edges, dns = starting.world, starting.edges, starting.dns
+    genesys_api = GenesysApi(starting.genesys, EDGE_ID, world.tokens[GENESYS], world.log, world.faults)
+    cxone_api = CxoneApi(starting.cxone, world.tokens[CXONE], world.log, world.faults)
+    control = await _serve(stack, HttpService(ControlApi(world).application))
+    addresses = Addresses(
+        vault=starting.vault.address,
+        genesys=await _serve(stack, HttpService(genesys_api.application)),
+        cxone=await _serve(stack, HttpService(cxone_api.application)),
+        carrier=await _serve(stack, HttpService(world.carrier_api.application)),
+        dns=(dns.address, dns.port),
+        web_ui=starting.options.web_ui,
+    )
+    write_files(directory, _files(starting, directory, addresses))
+    return {
+        "pid": os.getpid(),
+        "control": control,
+        "vault": addresses.vault,
+        "genesys": addresses.genesys,
+        "cxone": addresses.cxone,
+        "carrier": addresses.carrier,
+        "dns": {"address": dns.address, "port": dns.port},
+        "trunks": {
+            GENESYS: {"address": ADDRESS, "primary_port": edges.genesys.primary_port, "secondary_port": None},
+            CXONE: {
+                "address": ADDRESS,
+                "primary_port": edges.cxone_ports[0],
+                "secondary_port": edges.cxone_ports[1],
+            },
+        },
+        "certificate_a": world.certificate_a,
+        "peer_address": world.carrier.address,
+        "plan": str(directory / "plan.toml"),
+        "settings": str(directory / "settings.toml"),
+    }
+
+
+def _files(starting: _Starting, directory: Path, addresses: Addresses) -> dict[str, str]:
+    options, prober = starting.options, starting.ca.issue(PROBER_NAME)
+    return {
+        **starting.secrets.files(),
+        "secret-id": starting.vault.secret_id,
+        "root.pem": starting.vault.root_pem,
+        "prober.pem": prober.certificate_pem,
+        "prober.key": prober.key_pem,
+        "settings.toml": settings_text(directory, addresses, starting.vault.role_id),
+        "plan.toml": plan_text(
+            speed=options.speed,
+            approvals=options.approvals,
+            peer=starting.world.carrier.address,
+            genesys_port=starting.edges.genesys.primary_port,
+            cxone_ports=starting.edges.cxone_ports,
+        ),
+    }
+
+
+async def _serve(stack: contextlib.AsyncExitStack, service: HttpService) -> str:
+    stack.push_async_callback(service.stop)
+    await service.start()
+    return service.url
+
+
+def _run_until_stopped(stack: contextlib.AsyncExitStack, work: Coroutine[object, object, object]) -> None:
+    task = asyncio.ensure_future(work)
+
+    async def stop() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(stop)
