@@ -1,0 +1,28 @@
+"""Notices to the carrier's operations and alerts to ours."""
+
+from __future__ import annotations
+
+from adapters.registry import Adapters
+from temporalio import activity
+
+from adapters.notify.base import Notice
+from domain.handshakes import Record
+
+
+class NoticeRequest(Record):
+    """A notice and the settings profile that takes it."""
+
+    profile: str
+    notice: Notice
+
+
+class CarrierActivities:
+    """Tells people. A notice that cannot be delivered never holds a rollback up: the workflow does not wait for it."""
+
+    def __init__(self, adapters: Adapters) -> None:
+        self._adapters = adapters
+
+    @activity.defn
+    async def notify(self, request: NoticeRequest) -> None:
+        """Delivers one notice; its id makes a repetition harmless."""
+        await self._adapters.notifier(request.profile).send(request.notice)

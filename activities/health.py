@@ -1,0 +1,335 @@
+"""The gates of steps 4, 5, 7, 8 and of DRAIN, and the guard: they read, ask `domain.gates`, and say what it says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+from adapters.registry import Adapters
+from temporalio import activity
+
+from activities.baseline import EndpointBaseline
+from activities.looks import LOOK_DEADLINE_S, Blind, Sight, Watched, look_within, nothing_new
+from adapters.edges.base import EdgeHealth
+from adapters.probe.base import ProbeResult, ProbeTarget
+from domain.errors import RotatorError
+from domain.gates import (
+    Finding,
+    GateResult,
+    GuardFinding,
+    GuardVerdict,
+    Verdict,
+    adopt_findings,
+    combine,
+    guard_endpoint,
+    not_checked,
+    soak_findings,
+    verify_findings,
+)
+from domain.handshakes import Reading, Record, handshakes
+from domain.plan import Endpoint, Plan
+from domain.rotation import Run, short
+
+
+class GateRequest(Watched):
+    """A gate over all endpoints. `since` opens its window; before `not_before` it does not pass.
+
+    `before_prefer` is the moment until which A's own figures are the baseline of VERIFY.
+    """
+
+    run: Run
+    sha256_a: str
+    sha256_b: str
+    baselines: tuple[EndpointBaseline, ...]
+    since: datetime
+    not_before: datetime | None = None
+    baseline_since: datetime | None = None
+    before_prefer: datetime | None = None
+    one_look: bool = False
+
+    @property
+    def plan(self) -> Plan:
+        """The run's plan."""
+        return self.run.plan
+
+
+class GateLook(Record):
+    """What a gate's watcher returns: a decision, or that it cannot see, or that it sees again."""
+
+    sight: Sight
+    result: GateResult | None = None
+    text: str = ""
+
+
+class GuardRequest(Watched):
+    """What the guard watches and what it said last."""
+
+    run: Run
+    sha256_a: str
+    sha256_b: str
+    said: GuardVerdict = GuardVerdict.HEALTHY
+    one_look: bool = False
+
+
+class GuardLook(Record):
+    """What the guard says, with the figures of every endpoint."""
+
+    verdict: GuardVerdict
+    text: str
+    findings: tuple[GuardFinding, ...] = ()
+    looked_at: datetime
+
+
+Findings = Callable[[GateRequest, Endpoint, datetime], Awaitable[list[Finding]]]
+
+
+class HealthActivities:
+    """Watchers. They keep no state: sources answer `samples(since, until)`."""
+
+    def __init__(self, adapters: Adapters, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._adapters = adapters
+        self._clock = clock
+
+    # -- gates ---------------------------------------------------------------------------------------------------
+
+    @activity.defn
+    async def readiness(self, request: GateRequest) -> GateLook:
+        """Step 4: listener up, the platform calls A and B valid, canary handshakes are served B."""
+        return await self._gate("readiness", request, self._readiness)
+
+    @activity.defn
+    async def soak(self, request: GateRequest) -> GateLook:
+        """Step 5: probes the canary path at every look, and judges the whole window when the soak time is over."""
+        return await self._gate("soak", request, self._soak)
+
+    @activity.defn
+    async def verify(self, request: GateRequest) -> GateLook:
+        """Step 7: platform and carrier on B, both directions."""
+        return await self._gate("verify", request, self._verify)
+
+    @activity.defn
+    async def adopt(self, request: GateRequest) -> GateLook:
+        """Step 8: the share of new calls on B within the plan's window."""
+        return await self._gate("adopt", request, self._adopt)
+
+    @activity.defn
+    async def drain(self, request: GateRequest) -> GateLook:
+        """Before step 9: no active call on A on any trunk, and every known peer seen on B."""
+        return await self._gate("drain", request, self._drain)
+
+    async def _gate(self, gate: str, request: GateRequest, look: Findings) -> GateLook:
+        now = self._clock()
+
+        async def findings() -> list[Finding]:
+            each = await asyncio.gather(*(look(request, endpoint, now) for endpoint in request.plan.endpoints))
+            return [finding for found in each for finding in found]
+
+        try:
+            result = combine(gate, await look_within(LOOK_DEADLINE_S, findings), now)
+        except Blind as blind:
+            if request.last is Sight.BLIND and not request.one_look:
+                raise nothing_new(f"still blind: {blind}", request.interval) from None
+            return GateLook(sight=Sight.BLIND, text=str(blind))
+        early = request.not_before is not None and now < request.not_before
+        if result.verdict is Verdict.FAIL or (result.verdict is Verdict.PASS and not early) or request.one_look:
+            return GateLook(sight=Sight.SEEING, result=result, text=result.reason)
+        if result.verdict is Verdict.ERROR:
+            if request.last is Sight.BLIND:
+                raise nothing_new(f"still blind: {result.reason}", request.interval)
+            return GateLook(sight=Sight.BLIND, text=result.reason)
+        if request.last is Sight.BLIND:
+            return GateLook(sight=Sight.SEEING, text=f"sees again: {result.reason}")
+        raise nothing_new("; ".join(finding.text() for finding in result.findings), request.interval)
+
+    async def _readiness(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
+        health = await self._health(endpoint)
+        findings = [
+            Finding(
+                check="TLS listener",
+                verdict=Verdict.PASS if health.listener_up else Verdict.FAIL,
+                seen="up" if health.listener_up else "down",
+                expected="up",
+                endpoint=endpoint.name,
+            )
+        ]
+        states = {certificate.sha256: certificate for certificate in health.certificates}
+        for name, sha256 in (("A", request.sha256_a), ("B", request.sha256_b)):
+            state = states.get(sha256)
+            if state is None:
+                verdict, seen = Verdict.INCONCLUSIVE, "not listed yet"
+            else:
+                verdict = Verdict.PASS if state.valid else Verdict.FAIL
+                seen = "valid" if state.valid else f"invalid: {state.reason or 'no reason given'}"
+            findings.append(
+                Finding(
+                    check=f"tlsCertificateValidation of {name}",
+                    verdict=verdict,
+                    seen=f"{short(sha256)} {seen}",
+                    expected="valid",
+                    endpoint=endpoint.name,
+                )
+            )
+        probes = await self._canary(request, endpoint, count=1, call=False)
+        findings += [self._canary_finding(endpoint, probe, request.sha256_b) for probe in probes]
+        findings.append(not_checked("OCSP staple of B", "not part of this version", endpoint.name))
+        return findings
+
+    async def _soak(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
+        rate = self._adapters.settings.probe.rate_per_endpoint
+        count = max(1, min(8, round(rate * request.interval.total_seconds())))
+        probes = await self._canary(request, endpoint, count=count, call=True)
+        findings = [self._canary_finding(endpoint, probe, request.sha256_b) for probe in probes if not probe.good]
+        reading = await self._platform(endpoint, request.since, self._clock())
+        return findings + soak_findings(
+            endpoint,
+            reading,
+            sha256_b=request.sha256_b,
+            thresholds=request.plan.thresholds,
+            now=self._clock(),
+            timings=request.plan.timings,
+        )
+
+    async def _verify(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
+        platform, carrier = await asyncio.gather(
+            self._platform(endpoint, request.since, now),
+            self._adapters.carrier(endpoint.carrier).reading(endpoint, request.since, now),
+        )
+        baseline = None
+        if request.baseline_since is not None and request.before_prefer is not None:
+            baseline = await self._platform(endpoint, request.baseline_since, request.before_prefer)
+        return verify_findings(
+            endpoint,
+            (platform, carrier),
+            sha256_a=request.sha256_a,
+            sha256_b=request.sha256_b,
+            baseline=baseline,
+            thresholds=request.plan.thresholds,
+            now=self._clock(),
+            timings=request.plan.timings,
+        )
+
+    async def _adopt(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
+        since = max(request.since, now - request.plan.timings.adopt_window)
+        return adopt_findings(
+            endpoint,
+            await self._platform(endpoint, since, now),
+            sha256_b=request.sha256_b,
+            thresholds=request.plan.thresholds,
+            now=self._clock(),
+            timings=request.plan.timings,
+        )
+
+    async def _drain(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
+        health, since = await asyncio.gather(self._health(endpoint), self._platform(endpoint, request.since, now))
+        calls = health.active_calls.get(request.sha256_a, 0)
+        findings = [
+            Finding(
+                check="active calls on A",
+                verdict=Verdict.INCONCLUSIVE if calls else Verdict.PASS,
+                seen=str(calls),
+                expected="0",
+                endpoint=endpoint.name,
+                value=float(calls),
+            )
+        ]
+        on_b = since.real(sha256=request.sha256_b)
+        unseen = [peer for peer in endpoint.peers if not handshakes([s for s in on_b if s.peer == peer]).successes]
+        findings.append(
+            Finding(
+                check="peers seen on B",
+                verdict=Verdict.INCONCLUSIVE if unseen else Verdict.PASS,
+                seen=f"not yet: {', '.join(unseen)}" if unseen else ", ".join(endpoint.peers),
+                expected="every known peer",
+                endpoint=endpoint.name,
+            )
+        )
+        return findings
+
+    # -- the guard -----------------------------------------------------------------------------------------------
+
+    @activity.defn
+    async def guard(self, request: GuardRequest) -> GuardLook:
+        """Looks at every endpoint once: BREACH, BLIND, or a change for the better is returned, the rest is benign."""
+        try:
+            findings = await look_within(LOOK_DEADLINE_S, lambda: self._guard(request))
+            looked = _guard_look(findings, self._clock())
+        except Blind as blind:
+            looked = GuardLook(verdict=GuardVerdict.BLIND, text=str(blind), looked_at=self._clock())
+        if request.one_look or looked.verdict is GuardVerdict.BREACH or looked.verdict is not request.said:
+            return looked
+        raise nothing_new(f"{looked.verdict}: {looked.text}", request.interval)
+
+    async def _guard(self, request: GuardRequest) -> list[GuardFinding]:
+        return await asyncio.gather(*(self._guard_endpoint(request, e) for e in request.run.plan.endpoints))
+
+    async def _guard_endpoint(self, request: GuardRequest, endpoint: Endpoint) -> GuardFinding:
+        plan, now = request.run.plan, self._clock()
+        window, widest = plan.timings.guard_window, plan.timings.guard_window_limit
+        while True:
+            since = now - window
+            platform = await self._platform(endpoint, since, now)
+            carrier: Reading | None = None
+            if handshakes(platform.real(peers=endpoint.peers)).attempts < plan.thresholds.guard_sample:
+                carrier = await self._adapters.carrier(endpoint.carrier).reading(endpoint, since, now)
+            found = guard_endpoint(
+                endpoint,
+                platform,
+                carrier,
+                thresholds=plan.thresholds,
+                now=self._clock(),
+                timings=plan.timings,
+                window_is_widest=window >= widest,
+            )
+            if found is not None:
+                return found
+            window = min(window * 2, widest)
+
+    # -- readings ------------------------------------------------------------------------------------------------
+
+    async def _platform(self, endpoint: Endpoint, since: datetime, until: datetime) -> Reading:
+        return await self._adapters.metrics(endpoint.platform).samples(endpoint, since, until)
+
+    async def _health(self, endpoint: Endpoint) -> EdgeHealth:
+        return await self._adapters.edge(endpoint.platform).health(endpoint.trunk)
+
+    async def _canary(self, request: GateRequest, endpoint: Endpoint, *, count: int, call: bool) -> list[ProbeResult]:
+        state = await self._adapters.edge(endpoint.platform).read_trunk(endpoint.trunk)
+        path = state.canary_path
+        if state.canary != request.sha256_b or path is None:
+            raise RotatorError("the trunk has no canary path to B", where=endpoint.name, seen=str(state.canary))
+        target = ProbeTarget(
+            address=endpoint.nodes[0].address,
+            port=path.port or endpoint.nodes[0].port,
+            server_name=path.server_name or endpoint.fqdn,
+            identity=endpoint.fqdn,
+            test_call=endpoint.test_call if call else None,
+        )
+        prober = self._adapters.prober()
+        return list(await asyncio.gather(*(prober.probe(target) for _ in range(count))))
+
+    def _canary_finding(self, endpoint: Endpoint, probe: ProbeResult, sha256_b: str) -> Finding:
+        served_b = probe.leaf_sha256 == sha256_b
+        refused = probe.leaf_sha256 is not None and (
+            not served_b or probe.chain_verified is False or probe.identity_matches is False
+        )
+        verdict = Verdict.PASS if probe.good and served_b else Verdict.FAIL if refused else Verdict.INCONCLUSIVE
+        return Finding(
+            check="canary probe",
+            verdict=verdict,
+            seen=probe.text(),
+            expected=f"a good handshake that is served {short(sha256_b)}",
+            endpoint=endpoint.name,
+            synthetic=True,
+        )
+
+
+_WORST: Sequence[GuardVerdict] = (GuardVerdict.BREACH, GuardVerdict.BLIND, GuardVerdict.QUIET, GuardVerdict.HEALTHY)
+
+
+def _guard_look(findings: Sequence[GuardFinding], at: datetime) -> GuardLook:
+    """The worst verdict of all endpoints speaks for the rotation; its endpoints are named first."""
+    worst = min((finding.verdict for finding in findings), key=_WORST.index)
+    ordered = sorted(findings, key=lambda finding: _WORST.index(finding.verdict))
+    text = "; ".join(f"{f.endpoint}: {f.seen}" for f in ordered if f.verdict is worst)
+    return GuardLook(verdict=worst, text=text, findings=tuple(ordered), looked_at=at)

@@ -1,0 +1,61 @@
+"""The form of every watcher: look once, and let Temporal repeat it (DESIGN.md, "Watching and acting").
+
+A watcher raises its benign error only when the look was healthy and there is nothing new to say; everything else is
+returned. A look has an inner deadline below its start-to-close, so that a look that hangs says BLIND and is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from enum import StrEnum
+from typing import TypeVar
+
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+
+from domain.errors import RotatorError
+from domain.handshakes import Record
+
+LOOK_DEADLINE_S = 2.5
+"""Seconds after which a look says BLIND."""
+
+T = TypeVar("T")
+
+
+class Sight(StrEnum):
+    """Whether a watcher sees."""
+
+    SEEING = "SEEING"
+    BLIND = "BLIND"
+
+
+class Blind(Exception):
+    """The look could not be made: why, in words."""
+
+
+async def look_within(deadline_s: float, look: Callable[[], Awaitable[T]]) -> T:
+    """The look's result. Raises `Blind` for a hang, an unreachable or refused source, or any unexpected failure."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            return await look()
+    except TimeoutError:
+        raise Blind(f"the look did not end within {deadline_s} s") from None
+    except RotatorError as error:
+        raise Blind(str(error)) from None
+    except Exception as error:
+        raise Blind(f"unexpected {type(error).__name__} in the look: {error}"[:500]) from error
+
+
+def nothing_new(text: str, interval: timedelta) -> ApplicationError:
+    """The benign error that lets Temporal look again after `interval`; `text` is shown in the Web UI."""
+    return ApplicationError(
+        text[:500], type="NothingNew", category=ApplicationErrorCategory.BENIGN, next_retry_delay=interval
+    )
+
+
+class Watched(Record):
+    """What a watcher was last told, and how often it looks."""
+
+    interval: timedelta
+    last: Sight = Sight.SEEING

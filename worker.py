@@ -1,0 +1,130 @@
+"""The process that does the work: workflows and activities of the task queue `sip-tls-rotation`.
+
+    python worker.py [--settings FILE]
+
+Temporal is found by the environment (`TEMPORAL_ADDRESS`, …), everything else by the settings file. SIGTERM and SIGINT
+drain: running activities get their time to end. Exit code 0 after a drain, 2 for wrong settings, 3 when Temporal
+cannot be reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from adapters.registry import Adapters
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.carrier import CarrierActivities
+from activities.certificate import CertificateActivities
+from activities.edge import EdgeActivities
+from activities.failures import FailureInterceptor
+from activities.health import HealthActivities
+from activities.preflight import PreflightActivities
+from connection import TASK_QUEUE, connect, register_search_attributes
+from domain.errors import RotatorError, SettingsInvalid
+from settings import load_settings
+from workflows.attributes import ALL as SEARCH_ATTRIBUTES
+from workflows.dry_run import RotationDryRun
+from workflows.rotation import CertificateRotation
+
+STICKY_TIMEOUT = timedelta(seconds=1)
+"""After a worker's death its workflows go to another one this soon (FACTS: failover)."""
+
+GRACE = timedelta(seconds=10)
+"""Above the 8 s that an acting activity may take."""
+
+logger = logging.getLogger("worker")
+
+
+def build_worker(client: Client, adapters: Adapters, *, identity: str | None = None) -> Worker:
+    """The worker with every workflow and activity; the caller runs it."""
+    certificate, edge = CertificateActivities(adapters), EdgeActivities(adapters)
+    health, preflight, carrier = HealthActivities(adapters), PreflightActivities(adapters), CarrierActivities(adapters)
+    passed = ("pydantic", "pydantic_core", "annotated_types", "cryptography", "httpx", "hvac", "domain", "settings")
+    return Worker(
+        client,
+        task_queue=TASK_QUEUE,
+        workflows=[CertificateRotation, RotationDryRun],
+        activities=[
+            preflight.examine_worker,
+            preflight.examine_endpoint,
+            certificate.issue,
+            certificate.discard,
+            certificate.revoke_a,
+            edge.upload,
+            edge.bind,
+            edge.prefer,
+            edge.remove,
+            edge.restore,
+            edge.delete_a,
+            edge.serve_a_alone,
+            edge.settings_back,
+            edge.delete_b,
+            health.readiness,
+            health.soak,
+            health.verify,
+            health.adopt,
+            health.drain,
+            health.guard,
+            carrier.notify,
+        ],
+        workflow_runner=SandboxedWorkflowRunner(
+            restrictions=SandboxRestrictions.default.with_passthrough_modules(*passed)
+        ),
+        interceptors=[FailureInterceptor()],
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+        graceful_shutdown_timeout=GRACE,
+        identity=identity,
+    )
+
+
+async def run(settings_file: Path | None) -> None:
+    """Works until SIGTERM or SIGINT."""
+    settings = load_settings(settings_file)
+    adapters = Adapters(settings)
+    client = await connect(settings)
+    await register_search_attributes(client, SEARCH_ATTRIBUTES)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with build_worker(client, adapters):
+        logger.info("working on task queue %s, namespace %s", TASK_QUEUE, client.namespace)
+        print("worker ready", flush=True)
+        await stop.wait()
+        logger.info("draining for at most %s", GRACE)
+    await adapters.close()
+
+
+def main() -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--settings", type=Path, help="default: $SIP_ROTATE_SETTINGS, then settings.toml")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        asyncio.run(run(arguments.settings))
+    except SettingsInvalid as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except RotatorError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # the SDK's native runtime sometimes aborts at interpreter exit

@@ -1,0 +1,333 @@
+"""How a rotation acts, waits and watches in Temporal's terms (DESIGN.md, "Watching and acting").
+
+What acts is never abandoned: WAIT_CANCELLATION_COMPLETED, no heartbeat, at most 8 s an attempt, a retry every second.
+What watches is abandoned at once: TRY_CANCEL, one look an attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.carrier import CarrierActivities, NoticeRequest
+    from activities.health import GateLook, GateRequest
+    from activities.looks import Sight
+    from adapters.notify.base import Notice, Severity
+    from domain.gates import Finding, GateResult, Verdict
+    from domain.phases import Phase
+    from domain.rotation import Cause, TurnBack
+    from workflows.messages import AlertStatus, Waiting
+
+from workflows.attributes import attributes
+from workflows.details import details
+from workflows.state import RotationState
+
+T = TypeVar("T")
+
+EVERY_SECOND = RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=1.0)
+ACT_TIMEOUT = timedelta(seconds=8)
+LOOK_TIMEOUT = timedelta(seconds=4)
+NOTICE_TIMEOUT = timedelta(minutes=10)
+
+
+class TurnedBack(Exception):
+    """Leaves the way forward; the reason is in the state."""
+
+
+def failure_text(error: ActivityError) -> str:
+    """What failed, for people: the innermost message that an activity gave."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    kind = cause.type if isinstance(cause, ApplicationError) and cause.type else type(cause).__name__
+    text = cause.message if isinstance(cause, ApplicationError) else str(cause)
+    return f"{kind}: {text}"
+
+
+async def settle(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
+    """Runs side by side; all are settled before anything else starts, also when one fails or all are cancelled.
+
+    Raises the first failure, after the last has ended.
+    """
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        await workflow.wait(tasks)
+    except asyncio.CancelledError:
+        await _end(tasks)
+        raise
+    return [task.result() for task in tasks]
+
+
+async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await workflow.wait(tasks)
+
+
+class Conduct:
+    """Acts, waits, asks gates and tells people, on behalf of one rotation."""
+
+    def __init__(self, state: RotationState) -> None:
+        self.state = state
+        self._notices: set[asyncio.Task[None]] = set()
+        self._notice_count = 0
+
+    # -- phases --------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Leaves the way forward when turning back was asked for: rollback beats everything else."""
+        if self.state.turn_back is not None:
+            raise TurnedBack
+
+    async def enter(self, phase: Phase) -> None:
+        """Goes on to a phase: not while the guard is blind, and never past a request to turn back."""
+        self.check()
+        if self.state.frozen is not None:
+            self.wait_for(Waiting(what="the guard to see again"))
+            await workflow.wait_condition(lambda: self.state.frozen is None or self.state.turn_back is not None)
+            self.check()
+        self.move(phase)
+
+    def move(self, phase: Phase) -> None:
+        """Enters a phase, visibly."""
+        self.state.move(phase)
+        workflow.upsert_search_attributes(attributes(self.state))
+        self.show()
+
+    def show(self) -> None:
+        """Brings the Web UI's details up to date."""
+        workflow.set_current_details(details(self.state))
+
+    def wait_for(self, waiting: Waiting | None) -> None:
+        """Says what the rotation waits for."""
+        self.state.waiting = waiting
+        self.show()
+
+    # -- acting --------------------------------------------------------------------------------------------------
+
+    async def act(
+        self, activity: Callable[..., Awaitable[T]], request: Any, summary: str, *, deadline: timedelta | None
+    ) -> T:
+        """A side effect, repeated every second until it succeeds or its deadline (going forward) has passed."""
+        return await workflow.execute_activity_method(
+            activity,
+            request,
+            start_to_close_timeout=ACT_TIMEOUT,
+            schedule_to_close_timeout=deadline,
+            retry_policy=EVERY_SECOND,
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            summary=summary,
+        )
+
+    async def forward(self, activity: Callable[..., Awaitable[T]], request: Any, summary: str) -> T:
+        """A side effect on the way forward: when it cannot be done in its time, the rotation turns back."""
+        try:
+            done = await self.act(activity, request, summary, deadline=self.state.plan.timings.action_deadline)
+        except ActivityError as error:
+            self.check()
+            self.turn(Cause.ACTION_FAILED, f"{summary}: {failure_text(error)}")
+            raise TurnedBack from None
+        self.check()
+        return done
+
+    def turn(self, cause: Cause, reason: str, measured_at: datetime | None = None) -> None:
+        """Asks to turn back; heard by the rotation's main loop at once."""
+        self.state.turn(TurnBack(cause=cause, reason=reason, measured_at=measured_at or workflow.now()))
+        self.show()
+
+    async def until(self, moment: datetime, what: str) -> None:
+        """A durable timer to an absolute instant."""
+        self.wait_for(Waiting(what=what, until=moment))
+        remaining = moment - workflow.now()
+        if remaining > timedelta(0):
+            await workflow.sleep(remaining, summary=f"{what}, until {moment:%Y-%m-%d %H:%M:%S} UTC")
+        self.check()
+        self.wait_for(None)
+
+    # -- gates ---------------------------------------------------------------------------------------------------
+
+    async def gate(
+        self,
+        activity: Callable[[Any, GateRequest], Awaitable[GateLook]],
+        request: GateRequest,
+        summary: str,
+        *,
+        deadline: timedelta,
+        overridable: bool,
+    ) -> GateResult:
+        """Watches until the gate is decided. FAIL turns back; undecided in its time it waits for a person as well."""
+        name = activity.__name__
+        overdue = False
+        while True:
+            look = await self._look(activity, request, summary, deadline, name if overdue and overridable else None)
+            if isinstance(look, GateLook) and look.sight is Sight.BLIND:
+                self.alert("blind", Severity.CRITICAL, f"gate {name} cannot see: {look.text}", "restore the source")
+                self.wait_for(Waiting(what=f"the gate {name} to see again: {look.text}"))
+                request = request.model_copy(update={"last": Sight.BLIND})
+            elif isinstance(look, GateLook) and look.result is not None:
+                return self._decided(look.result)
+            elif isinstance(look, GateLook):
+                self.alert("watching_again", Severity.INFO, f"gate {name} sees again: {look.text}")
+                self.wait_for(None)
+                request = request.model_copy(update={"last": Sight.SEEING})
+            elif look is None:
+                return self._overridden(name)
+            else:
+                result = GateResult(
+                    gate=name,
+                    verdict=Verdict.INCONCLUSIVE,
+                    findings=(Finding(check="decided in time", verdict=Verdict.INCONCLUSIVE, seen=look),),
+                    decided_at=workflow.now(),
+                )
+                self._inconclusive(result, overdue=overdue, overridable=overridable)
+                overdue = True
+
+    async def one_look(
+        self, activity: Callable[[Any, GateRequest], Awaitable[GateLook]], request: GateRequest, summary: str
+    ) -> GateLook:
+        """One fresh look of a gate."""
+        look = await self.watch(activity, request.model_copy(update={"one_look": True}), summary)
+        self.check()
+        return look
+
+    async def watch(
+        self,
+        activity: Callable[[Any, Any], Awaitable[T]],
+        request: Any,
+        summary: str,
+        deadline: timedelta | None = None,
+    ) -> T:
+        """A watcher: a stateless activity that Temporal repeats while it raises its benign error."""
+        return await workflow.execute_activity_method(
+            activity,
+            request,
+            start_to_close_timeout=LOOK_TIMEOUT,
+            schedule_to_close_timeout=deadline,
+            retry_policy=EVERY_SECOND,
+            cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
+            summary=summary,
+        )
+
+    async def _look(
+        self,
+        activity: Callable[[Any, GateRequest], Awaitable[GateLook]],
+        request: GateRequest,
+        summary: str,
+        deadline: timedelta,
+        override: str | None,
+    ) -> GateLook | str | None:
+        """The watcher's answer; its last words when the deadline passed; None when a person overrode the gate."""
+        watching = asyncio.create_task(self.watch(activity, request, summary, deadline))
+        tasks: list[asyncio.Task[Any]] = [watching]
+        if override is not None:
+            tasks.append(asyncio.create_task(workflow.wait_condition(lambda: override in self.state.approved)))
+        try:
+            await workflow.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await _end(tasks)
+            raise
+        await _end(tasks)
+        self.check()
+        if override is not None and override in self.state.approved:
+            return None
+        error = watching.exception()
+        if error is None:
+            return watching.result()
+        if isinstance(error, ActivityError):
+            return failure_text(error).removeprefix("NothingNew: ")
+        raise error
+
+    def _decided(self, result: GateResult) -> GateResult:
+        self.state.decided(result)
+        self.wait_for(None)
+        if result.verdict is not Verdict.PASS:
+            self.turn(Cause.GATE_FAILED, f"gate {result.gate}: {result.reason}", result.decided_at)
+            raise TurnedBack
+        return result
+
+    def _overridden(self, name: str) -> GateResult:
+        approval = self.state.approved[name]
+        result = self.state.gates[name].model_copy(update={"overridden_by": approval.by})
+        self.state.decided(result)
+        self.wait_for(None)
+        return result
+
+    def _inconclusive(self, result: GateResult, *, overdue: bool, overridable: bool) -> None:
+        self.state.decided(result)
+        if overridable:
+            self.wait_for(waiting_for_gate(result.gate, f"the gate {result.gate}, or a person: {result.reason}"))
+        else:
+            self.wait_for(Waiting(what=f"the gate {result.gate}, which nobody can override: {result.reason}"))
+        if not overdue:
+            action = (
+                "look at the figures; approve the gate to override, or roll back"
+                if overridable
+                else "roll back, or wait"
+            )
+            self.alert("inconclusive", Severity.WARNING, f"gate {result.gate} undecided: {result.reason}", action)
+
+    # -- people --------------------------------------------------------------------------------------------------
+
+    def alert(self, kind: str, severity: Severity, summary: str, action: str = "") -> None:
+        """Tells operations, without waiting for the delivery."""
+        self.tell(self.state.plan.notifications.operations, kind, severity, summary, action)
+
+    def tell_carrier(self, kind: str, summary: str, action: str) -> None:
+        """Tells the carrier's operations, if the plan names them."""
+        if self.state.plan.notifications.carrier is not None:
+            self.tell(self.state.plan.notifications.carrier, kind, Severity.INFO, summary, action)
+
+    def tell(self, profile: str, kind: str, severity: Severity, summary: str, action: str) -> None:
+        """Sends a notice in the background; whether it arrived is in the status."""
+        self._notice_count += 1
+        state = self.state
+        details = {name: c.sha256 for name, c in (("sha256_a", state.a), ("sha256_b", state.b)) if c is not None}
+        notice = Notice(
+            id=f"{state.run.key}-{self._notice_count}",
+            severity=severity,
+            kind=kind,
+            rotation=state.run.rotation,
+            phase=state.phase.value,
+            trunks=tuple(endpoint.fqdn for endpoint in state.plan.endpoints),
+            summary=summary[:1000],
+            details=details,
+            action=action,
+            sent_at=workflow.now(),
+        )
+        state.record("notice", {"id": notice.id, "to": profile, "kind": kind, "summary": notice.summary})
+        state.alerts.append(AlertStatus(at=notice.sent_at, kind=kind, summary=notice.summary))
+        task = asyncio.create_task(self._deliver(profile, notice, len(state.alerts) - 1))
+        self._notices.add(task)
+        task.add_done_callback(self._notices.discard)
+
+    async def _deliver(self, profile: str, notice: Notice, index: int) -> None:
+        try:
+            await workflow.execute_activity_method(
+                CarrierActivities.notify,
+                NoticeRequest(profile=profile, notice=notice),
+                start_to_close_timeout=ACT_TIMEOUT,
+                schedule_to_close_timeout=NOTICE_TIMEOUT,
+                retry_policy=EVERY_SECOND,
+                summary=f"{notice.kind} → {profile}",
+            )
+            delivered = True
+        except ActivityError:
+            delivered = False
+        self.state.alerts[index] = self.state.alerts[index].model_copy(update={"delivered": delivered})
+
+    async def notices_settled(self) -> None:
+        """Waits until every notice was delivered or given up."""
+        if self._notices:
+            await workflow.wait(list(self._notices))
+
+
+def waiting_for_gate(gate: str, what: str) -> Waiting:
+    """Waiting that a person can end, with the JSON that does."""
+    return Waiting(what=what, gate=gate, answer=f'{{"gate": "{gate}", "by": "your name", "reason": "why"}}')

@@ -1,0 +1,75 @@
+"""A rotation as markdown for the Web UI: someone who has only that page sees the story and can answer."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from domain.gates import GateResult
+    from domain.rotation import short
+
+from workflows.state import RotationState
+
+ROLLBACK_HINT = 'To turn back, send the signal `rollback` with `{"by": "your name", "reason": "why"}`.'
+
+
+def details(state: RotationState) -> str:
+    """Phase, reason, what it waits for with the JSON to send, certificates, guard, last gate, times."""
+    paragraphs = [f"## {state.phase}", *_now(state), *_certificates(state)]
+    if state.guard is not None:
+        paragraphs.append(f"**Guard** {state.guard.verdict}: {state.guard.text}")
+    if state.last_gate is not None:
+        paragraphs.append(_gate(state.last_gate))
+    rows = [f"| {time.phase} | {time.entered_at:%Y-%m-%d %H:%M:%S} |" for time in state.phases]
+    paragraphs.append("\n".join(["| phase | since (UTC) |", "|---|---|", *rows]))
+    return "\n\n".join(paragraphs)
+
+
+def _now(state: RotationState) -> list[str]:
+    lines = []
+    if state.turn_back is not None:
+        lines.append(f"**Turning back** – {state.turn_back.text()}")
+    if state.rollback is not None and state.rollback.a_alone_seconds is not None:
+        lines.append(f"A alone read back after **{state.rollback.a_alone_seconds:.1f} s**")
+    if state.failure:
+        lines.append(f"**Failed** – {state.failure}")
+    if state.frozen:
+        lines.append(f"**Advance is frozen** – {state.frozen}")
+    if state.waiting is not None:
+        until = f", until {state.waiting.until:%Y-%m-%d %H:%M:%S} UTC" if state.waiting.until else ""
+        lines.append(f"**Waiting for** {state.waiting.what}{until}")
+        if state.waiting.answer:
+            lines.append(f"To answer, send the signal `approve` with\n\n```json\n{state.waiting.answer}\n```")
+    if state.reversible and state.turn_back is None:
+        lines.append(ROLLBACK_HINT)
+    return lines
+
+
+def _certificates(state: RotationState) -> list[str]:
+    rows = [
+        f"| {name} | `{short(c.sha256)}` | `{c.serial}` | {c.not_after:%Y-%m-%d %H:%M} |"
+        for name, c in (("A", state.a), ("B", state.b))
+        if c is not None
+    ]
+    head = ["| certificate | SHA-256 | serial | expires (UTC) |", "|---|---|---|---|"]
+    return ["\n".join([*head, *rows])] if rows else []
+
+
+def _gate(gate: GateResult) -> str:
+    overridden = f", overridden by {gate.overridden_by}" if gate.overridden_by else ""
+    head = [
+        f"**Gate {gate.gate}: {gate.verdict}{overridden}**",
+        "",
+        "| check | seen | expected | verdict |",
+        "|---|---|---|---|",
+    ]
+    rows = [
+        f"| {f'{f.endpoint}: ' if f.endpoint else ''}{f.check}{' (synthetic)' if f.synthetic else ''} "
+        f"| {_cell(f.seen)} | {_cell(f.expected)} | {f.verdict} |"
+        for f in gate.findings
+    ]
+    return "\n".join([*head, *rows])
+
+
+def _cell(text: str) -> str:
+    return text.replace("\n", " ").replace("|", "/")[:200]

@@ -1,0 +1,116 @@
+"""The guard: watches real traffic from BIND to the end of HOLD, through approval waits and the overlap."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from activities.health import GuardLook, GuardRequest, HealthActivities
+    from adapters.notify.base import Severity
+    from domain.gates import GuardVerdict
+    from domain.phases import GUARDED, HOT, Phase
+    from domain.rotation import Cause
+    from workflows.messages import GuardStatus
+
+from workflows.conduct import Conduct, TurnedBack, failure_text
+
+
+class Guard:
+    """One retried activity that looks once an attempt; it is replaced when the pace of the phase changes."""
+
+    def __init__(self, conduct: Conduct) -> None:
+        self._conduct = conduct
+        self._state = conduct.state
+        self._interval: timedelta | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def keep_pace(self, phase: Phase) -> None:
+        """Watches at the pace of the phase, or not at all outside of BIND … HOLD."""
+        if phase not in GUARDED:
+            await self.stop()
+            return
+        timings = self._state.plan.timings
+        interval = timings.guard_hot if phase in HOT else timings.guard_overlap
+        if interval != self._interval:
+            await self.stop()
+            self._interval = interval
+            self._task = asyncio.create_task(self._watch(interval))
+
+    async def stop(self) -> None:
+        """Ends the watch; a blind guard that is stopped freezes nothing any more."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            task.cancel()
+            await workflow.wait([task])
+            error = None if task.cancelled() else task.exception()
+            if error is not None and not is_cancelled_exception(error):
+                raise error
+        self._interval = None
+
+    async def fresh_look(self) -> None:
+        """One fresh look before a step out of a wait: on BREACH turns back, while BLIND stays where it is."""
+        while True:
+            self._conduct.check()
+            look = await self._look(timedelta(seconds=1), GuardVerdict.HEALTHY, one_look=True)
+            self._conduct.check()
+            if look.verdict is GuardVerdict.BREACH:
+                self._breach(look)
+                raise TurnedBack
+            if look.verdict is not GuardVerdict.BLIND:
+                return
+            await workflow.sleep(self._interval or timedelta(seconds=1), summary="fresh look again: the guard is blind")
+
+    async def _watch(self, interval: timedelta) -> None:
+        said = self._state.guard.verdict if self._state.guard is not None else GuardVerdict.HEALTHY
+        while True:
+            look = await self._look(interval, said)
+            if look.verdict is GuardVerdict.BREACH:
+                self._breach(look)
+                return
+            if look.verdict is not said:
+                self._changed(said, look)
+                said = look.verdict
+
+    async def _look(self, interval: timedelta, said: GuardVerdict, *, one_look: bool = False) -> GuardLook:
+        state = self._state
+        assert state.a is not None
+        assert state.b is not None
+        request = GuardRequest(
+            run=state.run,
+            sha256_a=state.a.sha256,
+            sha256_b=state.b.sha256,
+            interval=interval,
+            said=said,
+            one_look=one_look,
+        )
+        summary = "fresh look before the next step" if one_look else f"guard, every {interval.total_seconds():g} s"
+        try:
+            return await self._conduct.watch(HealthActivities.guard, request, summary)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            text = f"the guard itself failed: {failure_text(error)}"
+            return GuardLook(verdict=GuardVerdict.BLIND, text=text, looked_at=workflow.now())
+
+    def _breach(self, look: GuardLook) -> None:
+        status = GuardStatus(verdict=look.verdict, text=look.text, at=look.looked_at)
+        self._state.guarded(status)
+        self._conduct.alert("breach", Severity.CRITICAL, look.text, "nothing: the rotation turns back to A by itself")
+        self._conduct.turn(Cause.BREACH, look.text, look.looked_at)
+
+    def _changed(self, said: GuardVerdict, look: GuardLook) -> None:
+        self._state.guarded(GuardStatus(verdict=look.verdict, text=look.text, at=look.looked_at))
+        if look.verdict is GuardVerdict.BLIND:
+            self._conduct.alert(
+                "blind",
+                Severity.CRITICAL,
+                f"the guard cannot see: {look.text}",
+                "restore the source; advance is frozen",
+            )
+        elif said is GuardVerdict.BLIND:
+            self._conduct.alert("watching_again", Severity.INFO, f"the guard sees again: {look.text}")
+        self._conduct.show()

@@ -1,0 +1,190 @@
+"""What is sent to a rotation and what it answers: the request, signals, updates, and the models of both queries."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from domain.certificates import CertificateFacts
+from domain.evidence import EvidenceEntry
+from domain.gates import GateResult, GuardVerdict
+from domain.handshakes import Record
+from domain.phases import Phase
+from domain.plan import Plan
+from domain.rotation import SideEffect, TurnBack
+
+Text = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class RotationRequest(Record):
+    """The input of `CertificateRotation`."""
+
+    plan: Plan
+    started_by: str
+
+
+class _Message(BaseModel):
+    """Signals come from hands as well: unknown keys are refused, types are not guessed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+class Approval(_Message):
+    """`{"gate": "prefer", "by": "…", "reason": "…"}`: opens a waiting gate, or overrides an INCONCLUSIVE one."""
+
+    gate: Text
+    by: Text
+    reason: Annotated[str, Field(max_length=500)] = ""
+
+
+class RollbackRequest(_Message):
+    """`{"by": "…", "reason": "…"}`: turns the rotation back to A."""
+
+    by: Text
+    reason: Annotated[str, Field(max_length=500)] = ""
+
+
+class Outcome(StrEnum):
+    """What became of a message."""
+
+    ACCEPTED = "accepted"
+    EARLY = "early: that gate is not waiting yet"
+    LATE = "late: that gate has passed"
+    REPEATED = "repeated: that gate was approved already"
+    UNKNOWN = "unknown gate"
+    MALFORMED = "malformed"
+    TOO_LATE = "too late: there is no way back after HOLD"
+    ENDED = "the rotation is already turning back"
+
+
+class Decision(Record):
+    """One message from a person and what became of it."""
+
+    at: datetime
+    message: str
+    outcome: str
+    by: str | None = None
+    gate: str | None = None
+    reason: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """True when it had an effect."""
+        return self.outcome == Outcome.ACCEPTED
+
+
+def parse_message(model: type[Approval] | type[RollbackRequest], payload: Any) -> Approval | RollbackRequest:
+    """The typed message. Raises `ValueError` with a text that shows the JSON that is expected."""
+    example = '{"gate": "prefer", "by": "…", "reason": "…"}' if model is Approval else '{"by": "…", "reason": "…"}'
+    try:
+        return model.model_validate(payload.model_dump() if isinstance(payload, BaseModel) else payload)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in p['loc']) or 'payload'}: {p['msg']}" for p in error.errors()[:3]
+        )
+        raise ValueError(f"{problems} – send one JSON object: {example}") from None
+
+
+class PhaseTime(Record):
+    """When a phase began."""
+
+    phase: Phase
+    entered_at: datetime
+
+
+class EndpointStatus(Record):
+    """An endpoint as last read by a side effect."""
+
+    name: str
+    platform: str
+    trunk: str
+    role: str
+    last: str = ""
+
+
+class GuardStatus(Record):
+    """The guard's last change of mind. Its last look is in the Web UI, at the pending activity."""
+
+    verdict: GuardVerdict
+    text: str
+    at: datetime
+
+
+class AlertStatus(Record):
+    """An alert that was raised, and whether it was delivered."""
+
+    at: datetime
+    kind: str
+    summary: str
+    delivered: bool | None = None
+
+
+class RollbackStatus(Record):
+    """The way back. `a_alone_seconds` runs from the sample that breached to A alone read back from every endpoint."""
+
+    turn_back: TurnBack
+    started_at: datetime
+    a_alone_at: datetime | None = None
+    a_alone_seconds: float | None = None
+    over_budget: bool = False
+    kept_b: tuple[str, ...] = ()
+
+
+class Waiting(Record):
+    """What a rotation waits for. `gate` and `answer` are set when a person can end the waiting."""
+
+    what: str
+    until: datetime | None = None
+    gate: str | None = None
+    answer: str | None = None
+
+
+class RotationStatus(Record):
+    """Answer of the query `status`."""
+
+    rotation: str
+    plan: str
+    plan_sha256: str
+    started_by: str
+    run: str
+    phase: Phase
+    phases: tuple[PhaseTime, ...]
+    waiting: Waiting | None = None
+    frozen: str | None = None
+    failure: str | None = None
+    a: CertificateFacts | None = None
+    b: CertificateFacts | None = None
+    a_revoked: bool = False
+    overlap_until: datetime | None = None
+    endpoints: tuple[EndpointStatus, ...] = ()
+    gates: tuple[GateResult, ...] = ()
+    not_checked: tuple[str, ...] = ()
+    guard: GuardStatus | None = None
+    effects: tuple[SideEffect, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    decisions_dropped: int = 0
+    alerts: tuple[AlertStatus, ...] = ()
+    rollback: RollbackStatus | None = None
+
+
+class Evidence(Record):
+    """Answer of the query `evidence`: the hash-chained entries so far; `head` is the last one's SHA-256."""
+
+    rotation: str
+    run: str
+    entries: tuple[EvidenceEntry, ...]
+    head: str | None
+
+
+class RotationSummary(Record):
+    """The result of a rotation that completed."""
+
+    phase: Phase
+    serial_a: str
+    serial_b: str
+    sha256_b: str
+    a_revoked: bool
+    evidence_head: str | None

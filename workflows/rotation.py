@@ -1,0 +1,171 @@
+"""`CertificateRotation`: one certificate, A → B, on one or more trunk endpoints. It reads like the guide."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from domain.phases import ABORTABLE, Phase
+    from domain.rotation import Cause, TurnBack, run_key
+    from workflows.messages import (
+        Approval,
+        Decision,
+        Evidence,
+        Outcome,
+        RollbackRequest,
+        RotationRequest,
+        RotationStatus,
+        RotationSummary,
+        parse_message,
+    )
+
+from workflows.conduct import Conduct, TurnedBack
+from workflows.guard import Guard
+from workflows.state import RotationState
+from workflows.steps import Steps
+from workflows.turning_back import TurningBack
+
+
+@workflow.defn(name="CertificateRotation")
+class CertificateRotation:
+    """The contract of every phase is the comment of `domain.phases`."""
+
+    @workflow.init
+    def __init__(self, request: RotationRequest) -> None:
+        info = workflow.info()
+        key = run_key(info.workflow_id, info.first_execution_run_id)
+        self._state = RotationState(request.plan, info.workflow_id, key, request.started_by)
+        self._conduct = Conduct(self._state)
+        self._guard = Guard(self._conduct)
+
+    @workflow.run
+    async def run(self, request: RotationRequest) -> RotationSummary:
+        """Completes only in COMPLETED; fails with type RolledBack or Aborted. A cancel never ends it by itself."""
+        rotation = asyncio.create_task(self._rotate())
+        while True:
+            try:
+                return await asyncio.shield(rotation)
+            except asyncio.CancelledError:
+                if workflow.cancellation_reason() is None:
+                    raise
+                self._cancelled()
+
+    async def _ten_steps(self) -> None:
+        steps = Steps(self._conduct, self._guard)
+        await steps.preflight()
+        await steps.issue()  # 1
+        await steps.upload()  # 2
+        await steps.bind()  # 3
+        await steps.readiness()  # 4
+        await steps.soak()  # 5
+        await steps.approval(Phase.APPROVE_PREFER, "prefer")
+        await steps.prefer()  # 6
+        await steps.verify()  # 7
+        await steps.adopt()  # 8
+        await steps.overlap()
+        await steps.drain()
+        await steps.approval(Phase.APPROVE_REMOVE, "remove")
+        await steps.remove()  # 9
+        await steps.hold()
+        await steps.restore()
+        await steps.revoke()  # 10
+
+    async def _rotate(self) -> RotationSummary:
+        forward = asyncio.create_task(self._ten_steps())
+        asked = asyncio.create_task(workflow.wait_condition(lambda: self._state.turn_back is not None))
+        await workflow.wait([forward, asked], return_when=asyncio.FIRST_COMPLETED)
+        forward.cancel()
+        asked.cancel()
+        await workflow.wait([forward, asked])
+        await self._guard.stop()
+        error = None if forward.cancelled() else forward.exception()
+        if error is not None and not isinstance(error, TurnedBack):
+            raise error
+        if self._state.turn_back is None:
+            await self._conduct.notices_settled()
+            return self._summary()
+        raise await self._turn_back()
+
+    async def _turn_back(self) -> ApplicationError:
+        back = TurningBack(self._conduct)
+        failure = await (back.abort() if self._state.phase in ABORTABLE else back.roll_back())
+        await self._conduct.notices_settled()
+        return failure
+
+    def _cancelled(self) -> None:
+        reason = workflow.cancellation_reason() or "the workflow was cancelled"
+        cause = TurnBack(cause=Cause.CANCELLED, reason=reason, measured_at=workflow.now())
+        if not self._state.turn(cause):
+            self._state.record("decision", {"message": "cancel", "outcome": Outcome.TOO_LATE.value})
+        self._conduct.show()
+
+    def _summary(self) -> RotationSummary:
+        a, b = self._state.a, self._state.b
+        assert a is not None
+        assert b is not None
+        return RotationSummary(
+            phase=self._state.phase,
+            serial_a=a.serial,
+            serial_b=b.serial,
+            sha256_b=b.sha256,
+            a_revoked=self._state.a_revoked,
+            evidence_head=self._state.evidence_so_far().head,
+        )
+
+    # -- messages: a signal never fails the workflow; what came of it is in the status -----------------------------
+
+    @workflow.signal(description='Approve the gate that waits: {"gate": "prefer", "by": "your name", "reason": "why"}')
+    def approve(self, payload: Any) -> None:
+        """Accepted for the gate that waits now; anything else is recorded and changes nothing."""
+        self._state.approve(payload)
+        self._conduct.show()
+
+    @workflow.signal(description='Turn back to certificate A: {"by": "your name", "reason": "why"}')
+    def rollback(self, payload: Any) -> None:
+        """Turns back from every phase up to the end of HOLD."""
+        self._state.ask_rollback(payload)
+        self._conduct.show()
+
+    @workflow.update
+    def approve_gate(self, payload: Any) -> Decision:
+        """Like the signal `approve`, with an answer; refused unless that gate waits."""
+        decision = self._state.approve(payload)
+        self._conduct.show()
+        return decision
+
+    @approve_gate.validator
+    def _may_approve(self, payload: Any) -> None:
+        approval = parse_message(Approval, payload)
+        assert isinstance(approval, Approval)
+        outcome = self._state.approval_outcome(approval)
+        if outcome is not Outcome.ACCEPTED:
+            waiting = self._state.waiting.gate if self._state.waiting else None
+            raise ValueError(f"gate {approval.gate!r}: {outcome}; waiting now: {waiting or 'no gate'}")
+
+    @workflow.update
+    def request_rollback(self, payload: Any) -> Decision:
+        """Like the signal `rollback`, with an answer; refused when there is no way back."""
+        decision = self._state.ask_rollback(payload)
+        self._conduct.show()
+        return decision
+
+    @request_rollback.validator
+    def _may_roll_back(self, payload: Any) -> None:
+        parse_message(RollbackRequest, payload)
+        outcome = self._state.rollback_outcome()
+        if outcome is not Outcome.ACCEPTED:
+            raise ValueError(str(outcome))
+
+    @workflow.query
+    def status(self) -> RotationStatus:
+        """Where the rotation stands."""
+        return self._state.status()
+
+    @workflow.query
+    def evidence(self) -> Evidence:
+        """The hash-chained evidence so far."""
+        return self._state.evidence_so_far()

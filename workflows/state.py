@@ -1,0 +1,239 @@
+"""The state of a rotation: what was decided, done and asked for. Small, and the source of both queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.baseline import EndpointBaseline
+    from domain.certificates import CertificateFacts
+    from domain.evidence import EvidenceEntry, append
+    from domain.gates import GateResult, GuardVerdict, Verdict
+    from domain.phases import ABORTABLE, FINAL, FORWARD, TRANSITIONS, Phase, may_move
+    from domain.plan import Plan
+    from domain.rotation import Cause, Run, SideEffect, TurnBack
+    from workflows.messages import (
+        AlertStatus,
+        Approval,
+        Decision,
+        EndpointStatus,
+        Evidence,
+        GuardStatus,
+        Outcome,
+        PhaseTime,
+        RollbackRequest,
+        RollbackStatus,
+        RotationStatus,
+        Waiting,
+        parse_message,
+    )
+
+DECISIONS_KEPT = 50
+"""Messages kept with their text; further ones that had no effect are counted only."""
+
+
+class RotationState:
+    """Everything a rotation remembers. Methods record; none of them waits."""
+
+    def __init__(self, plan: Plan, rotation: str, run_key: str, started_by: str) -> None:
+        self.run = Run(plan=plan, rotation=rotation, key=run_key)
+        self.started_by = started_by
+        self.phase = Phase.PREFLIGHT
+        self.phases = [PhaseTime(phase=Phase.PREFLIGHT, entered_at=workflow.now())]
+        self.waiting: Waiting | None = None
+        self.turn_back: TurnBack | None = None
+        self.failure: str | None = None
+        self.a: CertificateFacts | None = None
+        self.a_pem: str | None = None
+        self.b: CertificateFacts | None = None
+        self.a_revoked = False
+        self.baselines: dict[str, EndpointBaseline] = {}
+        self.overlap_until: datetime | None = None
+        self.gates: dict[str, GateResult] = {}
+        self.last_gate: GateResult | None = None
+        self.guard: GuardStatus | None = None
+        self.effects: list[SideEffect] = []
+        self.decisions: list[Decision] = []
+        self.decisions_dropped = 0
+        self.rollbacks_asked = 0
+        self.approved: dict[str, Approval] = {}
+        self.alerts: list[AlertStatus] = []
+        self.rollback: RollbackStatus | None = None
+        self.evidence: tuple[EvidenceEntry, ...] = ()
+        self.record("started", {"plan": plan.name, "plan_sha256": plan.sha256, "by": started_by, "run": run_key})
+
+    @property
+    def plan(self) -> Plan:
+        """The run's plan."""
+        return self.run.plan
+
+    @property
+    def frozen(self) -> str | None:
+        """Why advance is frozen: the guard cannot see."""
+        if self.guard is not None and self.guard.verdict is GuardVerdict.BLIND:
+            return f"the guard cannot see: {self.guard.text}"
+        return None
+
+    @property
+    def reversible(self) -> bool:
+        """True as long as a rollback or an abort is possible."""
+        return Phase.ROLLING_BACK in TRANSITIONS[self.phase] or self.phase in ABORTABLE
+
+    def move(self, phase: Phase) -> None:
+        """Enters a phase. Raises `RuntimeError` when the table of `domain.phases` does not allow it."""
+        if not may_move(self.phase, phase):
+            raise RuntimeError(f"the phase table has no way from {self.phase} to {phase}")
+        self.phase = phase
+        self.phases.append(PhaseTime(phase=phase, entered_at=workflow.now()))
+        self.waiting = None
+        self.record("phase", {"phase": phase.value})
+
+    def record(self, kind: str, data: Mapping[str, Any]) -> None:
+        """One more entry of the evidence."""
+        try:
+            self.evidence = append(self.evidence, at=workflow.now(), kind=kind, phase=self.phase, data=data)
+        except ValueError as refused:
+            self.evidence = append(
+                self.evidence, at=workflow.now(), kind=kind, phase=self.phase, data={"withheld": str(refused)}
+            )
+
+    def decided(self, result: GateResult) -> None:
+        """A gate's verdict, kept with its findings."""
+        self.gates[result.gate] = result
+        self.last_gate = result
+        self.record(
+            "gate",
+            {
+                "gate": result.gate,
+                "verdict": result.verdict.value,
+                "overridden_by": result.overridden_by,
+                "findings": [finding.model_dump(mode="json") for finding in result.findings],
+            },
+        )
+
+    def done(self, *effects: SideEffect) -> None:
+        """Side effects, with before and after."""
+        for effect in effects:
+            self.effects.append(effect)
+            self.record("side effect", effect.model_dump(mode="json"))
+
+    def guarded(self, status: GuardStatus) -> None:
+        """The guard changed its mind."""
+        self.guard = status
+        self.record("guard", status.model_dump(mode="json"))
+
+    def turn(self, cause: TurnBack) -> bool:
+        """Asks to turn back; the first cause stands. False when there is no way back any more."""
+        if not self.reversible:
+            return False
+        if self.turn_back is None:
+            self.turn_back = cause
+            self.record("turn back", cause.model_dump(mode="json"))
+        return True
+
+    # -- messages ------------------------------------------------------------------------------------------------
+
+    def approve(self, payload: Any) -> Decision:
+        """An approval, however it came: accepted only for the gate that waits now."""
+        try:
+            approval = parse_message(Approval, payload)
+        except ValueError as error:
+            return self._decide("approve", Outcome.MALFORMED, reason=str(error))
+        assert isinstance(approval, Approval)
+        outcome = self.approval_outcome(approval)
+        if outcome is Outcome.ACCEPTED:
+            self.approved[approval.gate] = approval
+        return self._decide("approve", outcome, by=approval.by, gate=approval.gate, reason=approval.reason)
+
+    def approval_outcome(self, approval: Approval) -> Outcome:
+        """What an approval would do now. Rollback beats approval."""
+        gate = approval.gate
+        if self.turn_back is not None or self.phase in FINAL:
+            return Outcome.ENDED
+        if gate in self.approved:
+            return Outcome.REPEATED
+        if self.waiting is not None and self.waiting.gate == gate:
+            return Outcome.ACCEPTED
+        known = {"prefer": Phase.APPROVE_PREFER, "remove": Phase.APPROVE_REMOVE} | {
+            name: Phase(name.upper()) for name in ("readiness", "soak", "verify", "adopt")
+        }
+        if gate not in known:
+            return Outcome.UNKNOWN
+        return Outcome.EARLY if FORWARD.index(self.phase) <= FORWARD.index(known[gate]) else Outcome.LATE
+
+    def ask_rollback(self, payload: Any) -> Decision:
+        """A request to roll back, however it came."""
+        try:
+            request = parse_message(RollbackRequest, payload)
+        except ValueError as error:
+            return self._decide("rollback", Outcome.MALFORMED, reason=str(error))
+        assert isinstance(request, RollbackRequest)
+        outcome = self.rollback_outcome()
+        self.rollbacks_asked += 1
+        if outcome is Outcome.ACCEPTED:
+            reason = request.reason or "no reason given"
+            self.turn(TurnBack(cause=Cause.REQUESTED, reason=reason, measured_at=workflow.now(), by=request.by))
+        return self._decide("rollback", outcome, by=request.by, reason=request.reason)
+
+    def rollback_outcome(self) -> Outcome:
+        """What a rollback request would do now."""
+        if self.turn_back is not None or self.phase in FINAL:
+            return Outcome.ENDED
+        return Outcome.ACCEPTED if self.reversible else Outcome.TOO_LATE
+
+    def _decide(
+        self, message: str, outcome: Outcome, *, by: str | None = None, gate: str | None = None, reason: str = ""
+    ) -> Decision:
+        if "PRIVATE KEY" in f"{by}{gate}{reason}":
+            by, gate, reason = None, None, "withheld: the message contained a private key"
+        decision = Decision(at=workflow.now(), message=message, outcome=outcome, by=by, gate=gate, reason=reason[:500])
+        if len(self.decisions) < DECISIONS_KEPT or decision.accepted:
+            self.decisions.append(decision)
+            self.record("decision", decision.model_dump(mode="json"))
+        else:
+            self.decisions_dropped += 1
+        return decision
+
+    # -- answers -------------------------------------------------------------------------------------------------
+
+    def status(self) -> RotationStatus:
+        """Answer of the query `status`."""
+        last = {effect.where: f"{effect.action}: {effect.after}" for effect in self.effects}
+        skipped = [f for gate in self.gates.values() for f in gate.findings if f.verdict is Verdict.NOT_CHECKED]
+        return RotationStatus(
+            rotation=self.run.rotation,
+            plan=self.plan.name,
+            plan_sha256=self.plan.sha256,
+            started_by=self.started_by,
+            run=self.run.key,
+            phase=self.phase,
+            phases=tuple(self.phases),
+            waiting=self.waiting,
+            frozen=self.frozen,
+            failure=self.failure,
+            a=self.a,
+            b=self.b,
+            a_revoked=self.a_revoked,
+            overlap_until=self.overlap_until,
+            endpoints=tuple(
+                EndpointStatus(name=e.name, platform=e.platform, trunk=e.trunk, role=e.role, last=last.get(e.name, ""))
+                for e in self.plan.endpoints
+            ),
+            gates=tuple(self.gates.values()),
+            not_checked=tuple(dict.fromkeys(f.check for f in skipped)),
+            guard=self.guard,
+            effects=tuple(self.effects),
+            decisions=tuple(self.decisions),
+            decisions_dropped=self.decisions_dropped,
+            alerts=tuple(self.alerts),
+            rollback=self.rollback,
+        )
+
+    def evidence_so_far(self) -> Evidence:
+        """Answer of the query `evidence`."""
+        head = self.evidence[-1].sha256 if self.evidence else None
+        return Evidence(rotation=self.run.rotation, run=self.run.key, entries=self.evidence, head=head)
