@@ -1,0 +1,40 @@
+# `make demo` and `make test` do all their own set-up: a virtual environment beside this file, pinned packages in it.
+SHELL := /bin/bash
+PYTHON ?= python3
+# make splits names at spaces, so every recipe works in the current directory with relative names
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+FAULT ?=
+DEMO_FLAGS := $(if $(FAULT),--fault $(FAULT)) $(if $(KEEP),--keep) $(if $(APPROVALS),--approvals)
+
+.PHONY: demo test lint format requirements clean
+
+demo: $(STAMP)
+	$(BIN)/python starter.py demo $(DEMO_FLAGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(STAMP): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	touch $(STAMP)
+
+# the pinned packages, from the ranges in pyproject.toml
+requirements:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras pyproject.toml -o requirements.txt
+
+clean:
+	rm -rf $(VENV)

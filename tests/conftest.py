@@ -1,0 +1,1 @@
+"""Fixtures shared by all tests: one Temporal server and one OpenBao for each test process."""
