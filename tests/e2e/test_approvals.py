@@ -1,0 +1,78 @@
+"""Approvals: awaited, given early, twice, for the wrong gate, malformed; none of it ever fails the workflow."""
+
+from __future__ import annotations
+
+import pytest
+from temporalio.client import WorkflowUpdateFailedError
+
+from domain.phases import Phase
+from tests.e2e.stage import Stage
+from workflows.messages import Approval, Outcome
+from workflows.rotation import CertificateRotation
+
+APPROVALS = (("prefer = false", "prefer = true"), ("remove = false", "remove = true"))
+
+
+async def test_approvals_are_awaited_and_early_repeated_wrong_or_malformed_ones_change_nothing(stage: Stage) -> None:
+    rotation = await stage.start(stage.plan(*APPROVALS))
+
+    # early: before the gate waits; it must be sent again
+    await rotation.handle.signal("approve", {"gate": "prefer", "by": "eager"})
+    await rotation.handle.signal("approve", {"gate": "remove", "by": "eager"})
+    status = await rotation.shows(lambda s: s.waiting and s.waiting.gate == "prefer", "the approval `prefer`")
+    assert [d.outcome for d in status.decisions] == [Outcome.EARLY, Outcome.EARLY]
+    assert status.waiting is not None
+    assert '"gate": "prefer"' in (status.waiting.answer or "")
+
+    # wrong and malformed, as a person could send them
+    await rotation.handle.signal("approve", {"gate": "remove", "by": "hasty"})
+    await rotation.handle.signal("approve", {"gate": "perfer", "by": "typo"})
+    await rotation.handle.signal("approve", "yes please")
+    await rotation.handle.signal("approve", {"gate": "prefer"})
+    await rotation.handle.signal("rollback", {"reason": 7})
+    status = await rotation.shows(lambda s: len(s.decisions) == 7, "all messages recorded")
+    assert [d.outcome for d in status.decisions[2:]] == [
+        Outcome.EARLY,
+        Outcome.UNKNOWN,
+        Outcome.MALFORMED,
+        Outcome.MALFORMED,
+        Outcome.MALFORMED,
+    ]
+    assert "by: Field required" in status.decisions[5].reason
+    assert status.phase is Phase.APPROVE_PREFER
+    with pytest.raises(WorkflowUpdateFailedError, match="") as refused:
+        await rotation.handle.execute_update(CertificateRotation.approve_gate, Approval(gate="remove", by="x"))
+    assert "waiting now: prefer" in str(refused.value.cause)
+
+    # the right one, by update, with an answer
+    decision = await rotation.handle.execute_update(
+        CertificateRotation.approve_gate, Approval(gate="prefer", by="ann", reason="figures are fine")
+    )
+    assert decision.outcome == Outcome.ACCEPTED
+    await rotation.handle.signal("approve", {"gate": "prefer", "by": "bob"})
+    status = await rotation.reaches("PREFER")
+    assert status.decisions[-1].outcome == Outcome.REPEATED
+
+    # the second by signal, as the Web UI sends it
+    await rotation.shows(lambda s: s.waiting and s.waiting.gate == "remove", "the approval `remove`")
+    await rotation.handle.signal("approve", {"gate": "remove", "by": "ann", "reason": "no calls on A"})
+    await rotation.completes()
+    status = await rotation.status()
+    accepted = [(d.gate, d.by) for d in status.decisions if d.accepted]
+    assert accepted == [("prefer", "ann"), ("remove", "ann")]
+    evidence = await rotation.evidence()
+    assert len([e for e in evidence.entries if e.kind == "decision"]) == len(status.decisions)
+
+
+async def test_a_breach_during_an_approval_wait_rolls_back(stage: Stage) -> None:
+    rotation = await stage.start(stage.plan(("remove = false", "remove = true")))
+    await rotation.shows(lambda s: s.waiting and s.waiting.gate == "remove", "the approval `remove`")
+    stage.lab.fault("carrier-distrusts-b")
+    error = await rotation.fails()
+    assert error.type == "RolledBack"
+    status = await rotation.status()
+    assert status.phase is Phase.ROLLED_BACK
+    assert status.rollback is not None
+    assert status.rollback.turn_back.cause == "breach"
+    assert not any(d.accepted for d in status.decisions)
+    assert stage.lab.get("/lab/state")["violations"] == []

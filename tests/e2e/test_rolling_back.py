@@ -1,0 +1,93 @@
+"""Turning back: by signal from every phase that allows it, by cancel, and never shown as anything but failed."""
+
+from __future__ import annotations
+
+import pytest
+from temporalio.client import WorkflowExecutionStatus
+
+from domain.phases import REVERSIBLE, Phase
+from tests.e2e.stage import Rotation, Stage
+
+IN_ORDER = [phase for phase in Phase if phase in REVERSIBLE]
+
+
+async def assert_a_alone_and_b_gone(stage: Stage, rotation: Rotation) -> None:
+    """The end state of every rollback: A alone as found, B nowhere, its key destroyed, no way shown as success."""
+    status = await rotation.status()
+    sha256_a = stage.lab.facts["certificate_a"]
+    assert status.phase is Phase.ROLLED_BACK
+    assert status.rollback is not None
+    assert status.rollback.a_alone_seconds is not None
+    assert not status.a_revoked
+    assert status.failure is not None
+    for endpoint in stage.plan().endpoints:
+        edge = stage.adapters.edge(endpoint.platform)
+        trunk = await edge.read_trunk(endpoint.trunk)
+        assert trunk.pool == (sha256_a,)
+        assert trunk.canary is None or trunk.canary == sha256_a
+        assert trunk.settings.retransmission_timeout_s is None
+        if status.b is not None:
+            assert await edge.find_certificate(status.b.sha256) is None
+    spec = stage.plan().certificate
+    assert await stage.adapters.custodian(spec.custody).chain(status.run) is None
+    assert await stage.adapters.custodian(spec.custody).public_key_sha256(status.run) is None
+    for endpoint in stage.plan().endpoints:
+        if endpoint.srv is not None:
+            records = await stage.adapters.zone(endpoint.srv.dns).read(endpoint.srv.name)
+            priority = {record.target: record.priority for record in records.records}
+            assert priority[endpoint.srv.target_a] < priority[endpoint.srv.target_b]
+    description = await rotation.handle.describe()
+    assert description.status is WorkflowExecutionStatus.FAILED
+    assert description.typed_search_attributes.get(_phase_key()) == "ROLLED_BACK"
+
+
+def _phase_key() -> object:
+    from workflows.attributes import PHASE
+
+    return PHASE
+
+
+async def test_a_rollback_signal_turns_back_from_every_phase_that_allows_it(stage: Stage) -> None:
+    """One lab, one rotation after another: each leaves the world as it was, so that the next can start."""
+    changes = (("prefer = false", "prefer = true"), ("remove = false", "remove = true"))
+    for phase in IN_ORDER:
+        rotation = await stage.start(stage.plan(*changes, name=f"from-{phase.lower().replace('_', '-')}"))
+        await _drive_to(rotation, phase)
+        await rotation.handle.signal("rollback", {"by": "ann", "reason": f"test in {phase}"})
+        error = await rotation.fails()
+        assert error.type == "RolledBack", (phase, error)
+        assert "ann" in error.message
+        await assert_a_alone_and_b_gone(stage, rotation)
+    final = stage.lab.post("/lab/settle")
+    assert final["violations"] == []
+
+
+async def _drive_to(rotation: Rotation, phase: Phase) -> None:
+    """Waits for the phase; approves on the way where the phase lies behind an approval."""
+    for gate, behind in (("prefer", Phase.APPROVE_PREFER), ("remove", Phase.APPROVE_REMOVE)):
+        if IN_ORDER.index(phase) > IN_ORDER.index(behind):
+            await rotation.shows(lambda s, gate=gate: s.waiting and s.waiting.gate == gate, f"approval {gate}")
+            await rotation.handle.signal("approve", {"gate": gate, "by": "ann"})
+    await rotation.reaches(phase.value)
+
+
+@pytest.mark.parametrize("phase", [Phase.OVERLAP])
+async def test_cancelling_the_workflow_is_a_shielded_rollback(stage: Stage, phase: Phase) -> None:
+    rotation = await stage.start()
+    await rotation.reaches(phase.value)
+    await rotation.handle.cancel()
+    error = await rotation.fails()
+    assert error.type == "RolledBack"
+    assert "cancelled" in error.message
+    await assert_a_alone_and_b_gone(stage, rotation)
+
+
+async def test_cancelling_before_upload_aborts_and_leaves_nothing(stage: Stage) -> None:
+    stage.lab.fault("api-500")
+    rotation = await stage.start()
+    await rotation.handle.cancel()
+    error = await rotation.fails()
+    assert error.type == "Aborted"
+    status = await rotation.status()
+    assert status.phase is Phase.ABORTED
+    assert not [effect for effect in status.effects if effect.where in {e.name for e in stage.plan().endpoints}]
