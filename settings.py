@@ -70,7 +70,11 @@ class HttpProfile(SettingsModel):
 
     base_url: str
     ca_file: Path | None = Field(default=None, description="CA bundle that signs the API's own certificate")
-    timeout: Duration = Field(default="5s", validate_default=True)
+    timeout: Duration = Field(
+        default="2s",
+        validate_default=True,
+        description="of one request; an activity makes up to four of them in its 8 s",
+    )
     lab: bool = False
 
     @model_validator(mode="after")

@@ -232,6 +232,7 @@ class EdgeActivities:
 
     async def _delete(self, request: EndpointRequest, sha256: str, action: str) -> SideEffect:
         endpoint, edge = self._endpoint(request)
+        await edge.read_trunk(endpoint.trunk)
         using = await edge.trunks_presenting(sha256)
         if using:
             raise NotAsWritten(

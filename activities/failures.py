@@ -19,13 +19,17 @@ TEXT_LIMIT = 2000
 """Characters of an error text that may enter the workflow's history."""
 
 
-def as_failure(error: RotatorError) -> ApplicationError:
-    """The failure of the error's own type; `Retry-After` becomes the delay of the next attempt."""
+def as_failure(error: RotatorError, *, insisting: bool = False) -> ApplicationError:
+    """The failure of the error's own type; `Retry-After` becomes the delay of the next attempt.
+
+    An activity that the workflow gave no deadline is one that has to be done (the way back, and what follows HOLD):
+    nothing that it meets ends it, so every failure of it can be retried.
+    """
     delay = timedelta(seconds=error.retry_after_s) if isinstance(error, Throttled) else None
     return ApplicationError(
         str(error)[:TEXT_LIMIT],
         type=type(error).__name__,
-        non_retryable=not error.retryable,
+        non_retryable=not (error.retryable or insisting),
         next_retry_delay=delay,
         category=ApplicationErrorCategory.BENIGN if error.retryable else ApplicationErrorCategory.UNSPECIFIED,
     )
@@ -38,7 +42,7 @@ class _Activity(ActivityInboundInterceptor):
         except RotatorError as error:
             info = activity.info()
             activity.logger.warning("%s, attempt %d: %s", info.activity_type, info.attempt, str(error)[:TEXT_LIMIT])
-            raise as_failure(error) from None
+            raise as_failure(error, insisting=not info.schedule_to_close_timeout) from None
 
 
 class FailureInterceptor(Interceptor):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -53,8 +54,8 @@ class Adapters:
         self._edges: dict[str, Edge] = {}
         self._carriers: dict[str, Carrier] = {}
         self._notifiers: dict[str, Notifier] = {}
-        self._authorities: dict[str, CertificateAuthority] = {}
-        self._custodians: dict[str, KeyCustodian] = {}
+        self._authorities: dict[str, VaultAuthority] = {}
+        self._custodians: dict[str, VaultKvCustodian] = {}
         self._zones: dict[str, DnsZone] = {}
         self._prober: Prober | None = None
 
@@ -118,11 +119,18 @@ class Adapters:
         return bool(_found(section, getattr(self.settings, section), profile).lab)
 
     async def close(self) -> None:
-        """Closes the connections of everything that was built."""
-        closing: list[Edge | Carrier | Notifier] = [*self._edges.values()]
-        closing += [*self._carriers.values(), *self._notifiers.values()]
-        for adapter in closing:
-            await adapter.close()
+        """Closes the connections of everything that was built, also when one of them fails to."""
+        async with AsyncExitStack() as closing:
+            for edge in self._edges.values():
+                closing.push_async_callback(edge.close)
+            for carrier in self._carriers.values():
+                closing.push_async_callback(carrier.close)
+            for notifier in self._notifiers.values():
+                closing.push_async_callback(notifier.close)
+            for authority in self._authorities.values():
+                closing.push_async_callback(authority.close)
+            for custodian in self._custodians.values():
+                closing.push_async_callback(custodian.close)
 
     def _trust_anchors(self) -> Path:
         if self.settings.probe.trust_anchor_file is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import shutil
 import signal
 import tempfile
@@ -17,6 +18,7 @@ from temporalio.service import RPCError
 from adapters.carriers.base import Carrier
 from adapters.carriers.http_health import HttpHealthCarrier
 from connection import connect
+from desk.commands import program
 from desk.demo_operator import Operator
 from desk.demo_summary import Outcome, summary_view
 from desk.demo_view import DemoView, ended, heading
@@ -105,7 +107,7 @@ class Demo:
             self._console.print(summary_view(outcome), highlight=False)
             self._code = outcome.exit_code
             if self._options.keep:
-                await self._stay(stage, lab, outcome.state)
+                await self._stay(stage, lab, outcome.settled)
 
     async def _rotate(self, stage: Stage, lab: LabClient) -> Outcome:
         settings, plan = load_settings(lab.lab.settings), load_plan(lab.lab.plan)
@@ -115,7 +117,7 @@ class Demo:
         self._say(heading(stage.web_ui, link, str(lab.lab.settings.parent)))
         carriers: dict[str, Carrier] = {name: HttpHealthCarrier(name, p) for name, p in settings.carriers.items()}
         try:
-            with DemoView(self._console, link=link, plan=plan, plain=self._plain) as view:
+            with DemoView(self._console, plan=plan, plain=self._plain) as view:
                 report, lost_before_a = await self._watch(stage, rotations, lab, plan, carriers, view)
         finally:
             for carrier in carriers.values():
@@ -151,7 +153,11 @@ class Demo:
     async def _stay(self, stage: Stage, lab: LabClient, state: LabState) -> None:
         for trunk in state.trunks:
             await lab.call_again(trunk)
-        self._say(f"everything goes on running until Ctrl-C; Web UI {stage.web_ui}, settings {lab.lab.settings}")
+        self._say(f"everything goes on running until Ctrl-C; Web UI {stage.web_ui}; in another terminal:")
+        self._say(
+            f"  export TEMPORAL_ADDRESS={stage.temporal} SIP_ROTATE_SETTINGS={shlex.quote(str(lab.lab.settings))}"
+        )
+        self._say(f"  {program()} list")
         while True:
             stage.check()
             await asyncio.sleep(LOOK_EVERY_S)
@@ -209,7 +215,6 @@ async def _outcome(
     mounts = dict.fromkeys((profile.mount, *profile.issuing_mounts))
     return Outcome(
         report=report,
-        state=await lab.state(),
         settled=settled,
         served=tuple(served),
         a_revoked_at=await lab.revoked_at(mounts, status.a.serial) if status and status.a else None,

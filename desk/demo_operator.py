@@ -60,7 +60,9 @@ class Operator:
     async def _roll_back(self, report: Report, why: str) -> None:
         self._told(f"nothing decides by itself ({why}): the demo acts as the operator and rolls back")
         try:
-            await self._rotations.roll_back(report.row.id, BY, f"undecided: {why}")
+            await self._rotations.roll_back(
+                report.row.id, BY, f"undecided for {PATIENCE_S:.0f} s and more: {why}"[:400]
+            )
         except Refused as refused:
             self._told(f"refused: {refused.what}")
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from desk.exit_codes import ExitCode
-from desk.lab_client import LabState, Settled
+from desk.lab_client import Settled
 from desk.report import Report
 from desk.served import Served
 from desk.timeline import took
@@ -24,7 +25,6 @@ class Outcome(Record):
     """Everything that the summary rests on. `lost_before_a` is the count when A was back alone, after a rollback."""
 
     report: Report
-    state: LabState
     settled: Settled
     served: tuple[Served, ...]
     a_revoked_at: datetime | None = None
@@ -68,24 +68,34 @@ def summary_view(outcome: Outcome) -> RenderableType:
     """The whole summary."""
     report = outcome.report
     style = "bold green" if outcome.exit_code is ExitCode.FINE else "bold red"
-    verdict = Text.assemble(("Result  ", "bold"), ((report.phase or report.row.execution), style))
-    parts: list[RenderableType] = [Text(""), verdict]
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    facts.add_row("Result", Text(report.phase or report.row.execution, style=style))
+    if report.failure:
+        facts.add_row("Cause", escape(_cause(report)))
+    rollback = report.status.rollback if report.status else None
+    if rollback is not None and rollback.a_alone_seconds is not None:
+        facts.add_row("Rollback", f"A alone on every endpoint after {rollback.a_alone_seconds:.1f} s (budget 30 s)")
     if report.status is not None:
-        rollback = report.status.rollback
-        if rollback is not None:
-            parts.append(Text(f"Cause   {rollback.turn_back.text()}"))
-        if rollback is not None and rollback.a_alone_seconds is not None:
-            parts.append(Text(f"A alone on every endpoint after {rollback.a_alone_seconds:.1f} s (budget 30 s)"))
-        elif report.failure and rollback is None:
-            parts.append(Text(f"Cause   {report.failure}"))
-        parts.append(Text(_phases(report)))
-    parts += [Text(""), _calls(outcome), _handshakes(outcome), Text(""), _certificates(outcome)]
-    parts.append(Text(f"History {report.history_events} events"))
+        facts.add_row("Phases", _phases(report))
+    facts.add_row("Calls", _calls(outcome))
+    facts.add_row("Handshakes", _handshakes(outcome))
+    for name in ("A", "B"):
+        facts.add_row(name, _certificate(outcome, name))
+    facts.add_row("Served", _served(outcome.served, outcome.expected))
+    facts.add_row("History", f"{report.history_events} events")
     if outcome.problems:
-        parts.append(Text("\n".join(outcome.problems), style="bold red"))
+        facts.add_row("Problems", Text("\n".join(outcome.problems), style="bold red"))
     else:
-        parts.append(Text("Promise 1 held all the time: no endpoint was without a working certificate", style="green"))
-    return Group(*parts)
+        held = "promise 1 held all the time: no endpoint was without a working certificate"
+        facts.add_row("Lab", Text(held, style="green"))
+    return Group(Text(""), facts)
+
+
+def _cause(report: Report) -> str:
+    rollback = report.status.rollback if report.status else None
+    return rollback.turn_back.text() if rollback is not None else report.failure or ""
 
 
 def _phases(report: Report) -> str:
@@ -96,28 +106,27 @@ def _phases(report: Report) -> str:
     for at, entered in enumerate(phases):
         lasted = took(phases, at, report.row.closed_at)
         shown.append(f"{entered.phase} at {span(entered.entered_at - start)}" + (f" ({lasted})" if lasted else ""))
-    return "Phases  " + ", ".join(shown)
+    return ", ".join(shown)
 
 
 def _calls(outcome: Outcome) -> Text:
-    trunks = outcome.settled.trunks
-    placed, lost = sum(calls.placed for calls in trunks.values()), outcome.settled.lost
-    each = ", ".join(f"{name} {calls.placed}/{calls.lost}" for name, calls in trunks.items())
-    text = Text.assemble(("Calls   ", ""), f"{placed} placed, ", (f"{lost} lost", "bold red" if lost else "green"))
+    trunks, placed, lost = outcome.settled.trunks, outcome.settled.placed, outcome.settled.lost
+    each = ", ".join(f"{name} {trunk.calls.placed}/{trunk.calls.lost}" for name, trunk in trunks.items())
+    text = Text.assemble(f"{placed} placed, ", (f"{lost} lost", "bold red" if lost else "green"))
     text.append(f"  (placed/lost: {each})")
     if outcome.lost_before_a is not None:
         text.append(f"; {lost - outcome.lost_before_a} of them after A was back alone")
-    causes = sorted({loss.cause for trunk in outcome.state.trunks.values() for loss in trunk.last_losses})
+    causes = sorted({loss.cause for trunk in trunks.values() for loss in trunk.last_losses})
     if causes:
-        text.append(f"\n        last losses by: {', '.join(causes)}")
+        text.append(f"\nlast losses by: {', '.join(causes)}")
     return text
 
 
 def _handshakes(outcome: Outcome) -> RenderableType:
-    table = Table(show_edge=False, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("trunk", "certificate", "handshakes", "failed", "by cause"):
         table.add_column(column, justify="right" if column in ("handshakes", "failed") else "left")
-    for name, trunk in outcome.state.trunks.items():
+    for name, trunk in outcome.settled.trunks.items():
         for sha256, counted in sorted(trunk.handshakes.carrier.items(), key=lambda item: _name(outcome, item[0])):
             failed = sum(counted.failures.values())
             causes = ", ".join(f"{count} × {cause}" for cause, count in counted.failures.items() if count)
@@ -125,17 +134,16 @@ def _handshakes(outcome: Outcome) -> RenderableType:
     return table
 
 
-def _certificates(outcome: Outcome) -> RenderableType:
+def _certificate(outcome: Outcome, name: str) -> str:
     status = outcome.report.status
-    lines = Text()
-    revoked = {"A": outcome.a_revoked_at, "B": outcome.b_revoked_at}
-    for name, certificate in (("A", status.a), ("B", status.b)) if status else ():
-        if certificate is not None:
-            at = revoked[name]
-            told = f"revoked at {clock(at, day=False)} UTC (PKI's own record)" if at else "not revoked"
-            lines.append(f"{name}       serial {certificate.serial}, SHA-256 {certificate.sha256[:12]}, {told}\n")
-    lines.append("Served  " + _served(outcome.served, outcome.expected))
-    return lines
+    certificate, revoked_at = {
+        "A": (status.a if status else None, outcome.a_revoked_at),
+        "B": (status.b if status else None, outcome.b_revoked_at),
+    }[name]
+    if certificate is None:
+        return "there was none"
+    told = f"revoked at {clock(revoked_at, day=False)} UTC by the PKI's own record" if revoked_at else "not revoked"
+    return f"serial {certificate.serial}, SHA-256 {certificate.sha256[:12]}, {told}"
 
 
 def _served(served: Sequence[Served], expected: CertificateFacts | None) -> str:

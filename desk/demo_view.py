@@ -26,9 +26,9 @@ NOTES_SHOWN = 3
 class DemoView:
     """Use as a context manager; `update` with every look, `note` for what the demo itself does."""
 
-    def __init__(self, console: Console, *, link: str, plan: Plan, plain: bool) -> None:
+    def __init__(self, console: Console, *, plan: Plan, plain: bool) -> None:
         self._console = console
-        self._link, self._adopt_share, self._plain = link, plan.thresholds.adopt_share, plain
+        self._adopt_share, self._plain = plan.thresholds.adopt_share, plain
         self._changes = Changes()
         self._notes: list[str] = []
         self._figures_at = time.monotonic()
@@ -55,7 +55,7 @@ class DemoView:
 
     def _picture(self, report: Report, traffic: Mapping[str, Traffic]) -> RenderableType:
         parts: list[RenderableType] = [
-            brief_view(report, link=self._link, plain=self._plain, beside=self._table(traffic)),
+            brief_view(report, plain=self._plain, beside=self._table(traffic)),
             *(Text(note, style="bold yellow") for note in self._notes[-NOTES_SHOWN:]),
         ]
         return Group(*parts)
@@ -79,12 +79,15 @@ class DemoView:
 
 
 def _looks(report: Report) -> list[str]:
-    """The running gate's worst figure, and the guard's last words."""
-    lines = []
+    """The running gate's worst figure, the guard's last words, and the error of what is being retried."""
+    watchers = (*GATES, "guard")
+    lines = [
+        f"{one.activity}, attempt {one.attempt}: {one.said}" for one in report.looks if one.activity not in watchers
+    ]
     for name in GATES:
         look = report.look(name)
         if look is not None and look.said:
-            figures = worst_first(spoken(look.said))
+            figures = worst_first(figure for figure in spoken(look.said) if figure.threshold is not None)
             worst = f"{figures[0].endpoint}: {figures[0].check}: {figures[0].seen}" if figures else look.said
             lines.append(f"gate {name}, look {look.attempt}: {worst}")
     guard = report.look("guard")

@@ -12,6 +12,9 @@ from domain.handshakes import Record, percent
 
 BAR_CELLS = 20
 
+CUT_AT = 500
+"""Characters at which a watcher's last words are cut, in the middle of a part."""
+
 _SPOKEN = re.compile(
     r"(?:(?P<endpoint>[a-z0-9][a-z0-9._-]*): )?(?P<check>[^:;]+): (?P<seen>.*?)"
     r"(?: \(expected (?P<expected>[^()]*)\))?(?P<synthetic> \[synthetic\])?"
@@ -63,8 +66,9 @@ def from_finding(finding: Finding) -> Figure:
 
 def spoken(text: str) -> list[Figure]:
     """The figures in a gate's last words; parts that hold no share come back with their text alone."""
-    figures = []
-    for part in text.split("; "):
+    figures, parts = [], text.split("; ")
+    whole = parts if len(text) < CUT_AT else parts[:-1]
+    for part in whole:
         match = _SPOKEN.fullmatch(part.strip())
         if match is None:
             continue

@@ -95,18 +95,11 @@ class LabState(LabModel):
         return sum(trunk.calls.lost for trunk in self.trunks.values())
 
 
-class Settled(LabModel):
-    """`POST /lab/settle`: the final count. `adds_up`: every placed call was completed or lost."""
+class Settled(LabState):
+    """`POST /lab/settle`: the final state. `adds_up`: every placed call was completed or lost."""
 
     settled: bool
     adds_up: bool
-    trunks: dict[str, Calls]
-    violations: tuple[Violation, ...]
-
-    @property
-    def lost(self) -> int:
-        """Calls lost on all trunks."""
-        return sum(calls.lost for calls in self.trunks.values())
 
 
 class LabClient:

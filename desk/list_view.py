@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from desk.report import Row
-from desk.times import clock
 
 _STYLES = {"RUNNING": "cyan", "COMPLETED": "green"}
 
@@ -20,7 +19,7 @@ def list_view(rows: Sequence[Row]) -> RenderableType:
     if not rows:
         return Text("no rotations")
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
-    for column in ("rotation", "status", "phase", "verdict", "platforms", "trunks", "expires (UTC)", "started (UTC)"):
+    for column in ("rotation", "status", "phase", "verdict", "platforms", "trunks", "expires (UTC)"):
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(
@@ -28,9 +27,8 @@ def list_view(rows: Sequence[Row]) -> RenderableType:
             Text(row.execution.lower(), style=_STYLES.get(row.execution, "bold red")),
             row.phase or "",
             row.verdict or "",
-            escape(", ".join(row.platforms)),
-            escape(", ".join(row.trunks)),
+            escape("\n".join(row.platforms)),
+            escape("\n".join(row.trunks)),
             f"{row.expiry:%Y-%m-%d %H:%M}" if row.expiry else "",
-            clock(row.started_at),
         )
     return table

@@ -30,7 +30,7 @@ class Child:
     def __init__(self, name: str, command: Sequence[str], log: Path, *, env: Mapping[str, str], cwd: Path) -> None:
         """Starts it. Standard output and error go to `log`. Raises `ChildFailed` when it cannot be started."""
         self.name, self.log = name, log
-        with log.open("ab") as output:
+        with log.open("wb") as output:
             try:
                 self._process = subprocess.Popen(
                     list(command),

@@ -21,6 +21,7 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
 )
 from temporalio.common import SearchAttributeKey, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import TimeoutError as TemporalTimeout
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -33,7 +34,14 @@ from domain.errors import Unreachable
 from domain.phases import Phase
 from domain.plan import Plan
 from workflows import attributes
-from workflows.messages import Approval, Decision, RollbackRequest, RotationRequest, RotationStatus
+from workflows.messages import (
+    Approval,
+    Decision,
+    RollbackRequest,
+    RotationRequest,
+    RotationStatus,
+    parse_message,
+)
 
 WORKFLOW = "CertificateRotation"
 DRY_RUN = "RotationDryRun"
@@ -41,7 +49,7 @@ DRY_RUN = "RotationDryRun"
 TASK_TIMEOUT = timedelta(seconds=5)
 """How long a workflow task of a worker that died is held (DESIGN.md, "Watching and acting")."""
 
-ANSWER_WITHIN = timedelta(seconds=15)
+ANSWER_WITHIN = timedelta(seconds=10)
 """For queries and updates, which a worker answers."""
 
 DRY_RUN_WITHIN = timedelta(minutes=2)
@@ -104,7 +112,7 @@ class Rotations:
     async def dry_run(self, plan: Plan, started_by: str) -> DryRun:
         """The checks of PREFLIGHT, made by a worker, who alone knows the profiles."""
         await self.require_worker()
-        answer: DryRun = await self._client.execute_workflow(
+        handle: WorkflowHandle[object, DryRun] = await self._client.start_workflow(
             DRY_RUN,
             RotationRequest(plan=plan, started_by=started_by),
             id=f"dry-run-{plan.name}-{secrets.token_hex(3)}",
@@ -113,7 +121,17 @@ class Rotations:
             static_summary=f"dry run of plan {plan.name}: the checks of PREFLIGHT",
             result_type=DryRun,
         )
-        return answer
+        try:
+            return await handle.result()
+        except WorkflowFailureError as error:
+            if not isinstance(error.cause, TemporalTimeout):
+                raise
+            raise Unreachable(
+                "the dry run did not end",
+                where=handle.id,
+                seen=f"{DRY_RUN_WITHIN.total_seconds():.0f} s have passed",
+                action="see that a worker runs, and what its log says",
+            ) from None
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -166,11 +184,11 @@ class Rotations:
 
     async def approve(self, name: str, gate: str, by: str, reason: str) -> Decision:
         """Approves a waiting gate. Raises `Refused` with the workflow's reason."""
-        return await self._update(name, "approve_gate", Approval(gate=gate, by=by, reason=reason))
+        return await self._update(name, "approve_gate", _message(Approval, gate=gate, by=by, reason=reason))
 
     async def roll_back(self, name: str, by: str, reason: str) -> Decision:
         """Turns a rotation back. Raises `Refused` when there is no way back."""
-        return await self._update(name, "request_rollback", RollbackRequest(by=by, reason=reason))
+        return await self._update(name, "request_rollback", _message(RollbackRequest, by=by, reason=reason))
 
     async def _update(self, name: str, update: str, message: Approval | RollbackRequest) -> Decision:
         found = await self.find(name)
@@ -227,6 +245,13 @@ def row_of(execution: WorkflowExecution) -> Row:
         started_at=execution.start_time,
         closed_at=execution.close_time,
     )
+
+
+def _message(model: type[Approval] | type[RollbackRequest], **fields: str) -> Approval | RollbackRequest:
+    try:
+        return parse_message(model, fields)
+    except ValueError as error:
+        raise Refused(str(error).partition(" – ")[0], where="the message") from None
 
 
 async def _answered(answer: Awaitable[T], rotation: str) -> T:

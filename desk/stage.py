@@ -17,6 +17,9 @@ from lab.temporal_server import TemporalServer, pick_port
 
 ROOT = Path(__file__).resolve().parent.parent
 
+CALLS_PER_S = 8
+"""On each trunk: enough for the gates' samples within seconds, and little work for a laptop."""
+
 LAB_WITHIN_S = 60.0
 CODEC_WITHIN_S = 30.0
 WORKER_WITHIN_S = 60.0
@@ -48,6 +51,11 @@ class Stage:
         """Base URL of the Web UI."""
         return f"http://127.0.0.1:{self._ui_port}"
 
+    @property
+    def temporal(self) -> str:
+        """host:port of Temporal's frontend, for other programs."""
+        return self._temporal.address
+
     async def open(self, told: Callable[[str], None]) -> LabFile:
         """Starts everything, in parallel where it can; each is ready when this returns. Raises `ChildFailed`."""
         began = time.monotonic()
@@ -55,6 +63,7 @@ class Stage:
         def ready(what: str) -> None:
             told(f"{what} ({time.monotonic() - began:.1f} s)")
 
+        self._temporal.log.unlink(missing_ok=True)
         (self._options.directory / "temporal.toml").touch(mode=0o600)
         self._starting = asyncio.create_task(asyncio.to_thread(self._temporal.start))
         lab = await self._lab()
@@ -91,6 +100,7 @@ class Stage:
     async def _lab(self) -> LabFile:
         directory, lab_file = self._options.directory, self._options.directory / "lab.json"
         command = [sys.executable, "-m", "lab", "run", "--directory", str(directory), "--web-ui", self.web_ui]
+        command += ["--call-rate", str(CALLS_PER_S)]
         command += ["--fault", self._options.fault] if self._options.fault else []
         command += ["--approvals"] if self._options.approvals else []
         child = self._children.start("lab", command, env=self._environment(), cwd=ROOT)

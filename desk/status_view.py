@@ -137,10 +137,9 @@ def running_gates(report: Report, plain: bool) -> list[RenderableType]:
     for name in GATES:
         look = report.look(name)
         if look is not None:
-            parts += [
-                Text.assemble((f"{name} ", "bold"), (f"look {look.attempt}{_next(look)}", "cyan")),
-                *figure_table(spoken(look.said or ""), plain),
-            ]
+            said = look.said or ""
+            parts.append(Text.assemble((f"{name} ", "bold"), (f"look {look.attempt}{_next(look)}", "cyan")))
+            parts += figure_table(spoken(said), plain) or [Text(f"  {said}", style="dim")]
     return parts
 
 
@@ -209,7 +208,7 @@ def _alerts(status: RotationStatus) -> list[RenderableType]:
         delivered = {True: "", False: "  NOT DELIVERED", None: "  being delivered"}[alert.delivered]
         lines.append(f"{clock(alert.at, day=False)}  {alert.kind}: {alert.summary}{delivered}\n")
     lines.rstrip()
-    return [Text("Alerts", style="bold"), lines] if lines else []
+    return [Text("Notices and alerts", style="bold"), lines] if lines else []
 
 
 def _next(look: Look) -> str:

@@ -56,9 +56,6 @@ def _paths(
     so_far: tuple[x509.Certificate, ...], chain: Sequence[x509.Certificate], anchors: Sequence[x509.Certificate]
 ) -> Iterator[TrustPath]:
     last = so_far[-1]
-    if len(so_far) > 1 and last in anchors:
-        yield TrustPath(so_far[:-1], last)
-        return
     for anchor in anchors:
         if issued(last, anchor):
             yield TrustPath(so_far, anchor)

@@ -67,8 +67,9 @@ class GateResult(Record):
 
     @property
     def reason(self) -> str:
-        """The findings that decided, as one line."""
-        deciding = [f for f in self.findings if f.verdict is self.verdict] or list(self.findings)
+        """The findings that decided, as one line: everything that failed or could not be looked at."""
+        wanted = {Verdict.FAIL, Verdict.ERROR} if self.verdict in (Verdict.FAIL, Verdict.ERROR) else {self.verdict}
+        deciding = [f for f in self.findings if f.verdict in wanted] or list(self.findings)
         return "; ".join(f.text() for f in deciding) or "nothing was measured"
 
 

@@ -5,6 +5,7 @@ A handler raises `Refusal`; the platform renders it in its own error body.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from starlette.routing import Route
 from lab.strict_fields import FieldRefused
 from lab.tokens import Tokens
 from lab.wire_time import now
+
+_logger = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -128,6 +131,9 @@ class ApiGuard:
             response = self._refuse(refusal)
         except FieldRefused as refused:
             response = self._refuse(Refusal(400, self.dialect.bad_request, str(refused)))
+        except Exception:
+            _logger.exception("%s %s failed unexpectedly", request.method, request.url.path)
+            response = self._refuse(Refusal(500, self.dialect.internal_error, "an internal error occurred"))
         self.log.add(self.service, request, response.status_code)
         return response
 

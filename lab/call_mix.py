@@ -21,7 +21,7 @@ class CallShape:
 
 @dataclass(frozen=True, slots=True)
 class CallMix:
-    """The proportions. Short calls last 0.3–1 s; one long call of `long_s` seconds starts every `long_every_s`."""
+    """The proportions. Short calls last 0.3–1 s; a call of `long_s` seconds starts every `long_every_s`."""
 
     long_s: float = 12.0
     long_every_s: float = 4.0

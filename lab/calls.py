@@ -1,7 +1,7 @@
 """Calls on one SIP connection, from either side: the user agent of RFC 3261 as far as a trunk needs it.
 
-A call set up by the caller: INVITE, 100, 180, 200, ACK, perhaps a re-INVITE, and a BYE from either side. The header
-`X-Lab-Bye-After: <seconds>` on the INVITE asks the callee for the BYE; otherwise it is the caller's.
+A call set up by the caller: INVITE, 100, 180, 200, ACK, perhaps a re-INVITE, and a BYE from either side. The
+header `X-Lab-Bye-After: <seconds>` on the INVITE asks the callee for the BYE; otherwise it is the caller's.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ Side = Literal["caller", "callee"]
 class CallResult:
     """How a call went, as its caller saw it.
 
-    `status` is the final answer to the INVITE (408 and 503 also when made up locally: no answer in time, transport
-    lost); None when no INVITE could be sent or the handshake turned out to have failed. `loss` is None when the call
-    ended as intended, a user's rejection included; otherwise the cause, such as `tls unknown_ca`, `tcp refused`,
-    `sip 403`, `dropped connection_reset`.
+    `status` is the final answer to the INVITE (408 and 503 also when made up locally: no answer in time,
+    transport lost); None when no INVITE could be sent or the handshake turned out to have failed. `loss` is
+    None when the call ended as intended, a user's rejection included; otherwise the cause, such as `tls
+    unknown_ca`, `tcp refused`, `sip 403`, `dropped connection_reset`.
     """
 
     status: int | None
@@ -99,9 +99,9 @@ class Call:
 class UserAgent:
     """Both roles on one connection: places calls with `call`, and answers what comes in.
 
-    `screen` gives the status for an initial INVITE (200 to accept). `on_setup` gets the final status of every initial
-    INVITE, placed or answered. `domain` is this side's SIP domain, `leaf` the certificate (SHA-256) under which the
-    calls of this connection are counted. `ring_s` is the time between 180 and 200.
+    `screen` gives the status for an initial INVITE (200 to accept). `on_setup` gets the final status of every
+    initial INVITE, placed or answered. `domain` is this side's SIP domain, `leaf` the certificate (SHA-256)
+    under which the calls of this connection are counted. `ring_s` is the time between 180 and 200.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class UserAgent:
         return self.connection.lost is None
 
     def hang_up_all(self) -> None:
-        """Ends every call of this connection with a BYE from this side, those still being set up when answered."""
+        """Ends every call of this connection with a BYE; those still being set up as soon as answered."""
         for call in [*self._calls.values()]:
             if not call.hang_up_asked:
                 call.hang_up_asked = True
@@ -173,7 +173,14 @@ class UserAgent:
         finally:
             self._calls.pop(call.dialog.call_id, None)
 
-    async def _place(self, call: Call, hold_s: float, reinvite: bool, bye_from: Side, timeout_s: float) -> CallResult:
+    async def _place(
+        self,
+        call: Call,
+        hold_s: float,
+        reinvite: bool,
+        bye_from: Side,
+        timeout_s: float,
+    ) -> CallResult:
         invite = self._invite(call.dialog)
         if bye_from == "callee":
             invite.headers.set_single(BYE_AFTER, f"{hold_s:.3f}")

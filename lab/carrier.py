@@ -1,9 +1,10 @@
-"""The carrier's SBC: it calls every trunk all the time, answers the platform's calls, and counts what it saw."""
+"""The carrier's SBC: it calls every trunk all the time, answers the platform, and counts what it saw."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 from collections import deque
@@ -52,9 +53,10 @@ class PlaceOutbound(Protocol):
 class CarrierTrunk:
     """A trunk as the carrier has it configured.
 
-    `mutual`: the carrier shows its certificate when it calls, and demands the platform's when it is called, for one of
-    `allowed_names` (default: the FQDN). `place_outbound` is None where the platform places no calls. `calls_per_s`
-    counts both directions. `outbound_port` is where the platform's calls arrive; 0 takes any free one.
+    `mutual`: the carrier shows its certificate when it calls, and demands the platform's when it is called,
+    for one of `allowed_names` (default: the FQDN). `place_outbound` is None where the platform places no
+    calls. `calls_per_s` counts both directions. `outbound_port` is where the platform's calls arrive; 0 takes
+    any free one.
     """
 
     name: str
@@ -78,7 +80,10 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class CallStatistics:
-    """Calls of one trunk, both directions. placed = completed + lost + active; `answered` counts ended calls."""
+    """Calls of one trunk, both directions; placed = completed + lost + active.
+
+    `answered` counts calls that have ended.
+    """
 
     placed: int
     answered: int
@@ -116,8 +121,9 @@ class _Trunk:
 class Carrier:
     """A carrier with its own identity (a certificate for `name`, client and server) and its own trust store.
 
-    `trust_pem` holds the root that it trusts on every trunk. `resolve` answers where a trunk's edge is. Leaves in
-    `reject_invites_on` (SHA-256) get 403 for every INVITE of a connection on which the platform presented them.
+    `trust_pem` holds the root that it trusts on every trunk. `resolve` answers where a trunk's edge is.
+    Leaves in `reject_invites_on` (SHA-256) get 403 for every INVITE of a connection on which the platform
+    presented them.
     """
 
     def __init__(
@@ -145,7 +151,7 @@ class Carrier:
             self._load.add(asyncio.create_task(self._keep_calling(trunk)))
 
     async def stop(self) -> None:
-        """Ends everything within 2 s; calls that are still active are lost. `drain` first to end them properly."""
+        """Ends everything within 2 s; active calls are lost: `drain` first to end them properly."""
         tasks = [*self._load, *(call for trunk in self._trunks.values() for call in trunk.calls)]
         for task in tasks:
             task.cancel()
@@ -186,16 +192,17 @@ class Carrier:
     def set_trust(self, anchors_pem: str, partial_chain: bool = False, *, trunk: str | None = None) -> None:
         """Fault: other trust anchors for new handshakes, on one trunk or all.
 
-        With `partial_chain` and intermediate A as the only anchor, a leaf of intermediate B is refused (unknown_ca).
+        With `partial_chain` and intermediate A as the only anchor, a leaf of intermediate B is refused
+        (unknown_ca).
         """
         for each in self._selected(trunk):
             each.trust.set_anchors(anchors_pem, partial_chain=partial_chain)
 
     def refuse_share(self, trunk: str, share: float, *, spared_pem: str | None = None) -> None:
-        """Fault: refuses this share (0–1) of the handshakes, both directions, on certificates that are not spared.
+        """Fault: refuses this share (0–1) of the handshakes, both ways, on certificates that are not spared.
 
-        `spared_pem` holds leaves or their direct issuers; None spares every leaf that the carrier accepted so far, so
-        that the share is of handshakes on a new certificate. Share 0 ends the fault.
+        `spared_pem` holds leaves or their direct issuers; None spares every leaf that the carrier accepted so
+        far, so that the share is of handshakes on a new certificate. Share 0 ends the fault.
         """
         self._trunks[trunk].trust.refuse_share(share, spared_pem)
 
@@ -300,7 +307,8 @@ class Carrier:
         host, tcp = await self._first_that_connects(targets)
         try:
             with trunk.trust.handshake() as verification:
-                stream = await TlsStream.connect(*tcp, verification.client_context, server_name=trunk.settings.fqdn)
+                context, fqdn = verification.client_context, trunk.settings.fqdn
+                stream = await TlsStream.connect(*tcp, context, server_name=fqdn)
                 verification.accepted(stream)
         except TlsFailure as failure:
             trunk.ledger.handshake("INBOUND", failure.peer_leaf, host, failure.cause)
@@ -314,7 +322,8 @@ class Carrier:
             count(None)
             return self._user_agent(trunk, stream, "INBOUND", host)
         # The edge may still refuse our certificate: good is counted at the first SIP answer.
-        return self._user_agent(trunk, stream, "INBOUND", host, on_answered=lambda: count(None), on_unanswered=count)
+        good = functools.partial(count, None)
+        return self._user_agent(trunk, stream, "INBOUND", host, on_answered=good, on_unanswered=count)
 
     async def _first_that_connects(self, targets: Sequence[Target]) -> tuple[str, TcpConnection]:
         """TCP to the most preferred target that accepts it. Raises the last DialFailure."""
@@ -328,7 +337,12 @@ class Carrier:
 
     # The platform's calls.
 
-    async def _answer(self, trunk: _Trunk, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(
+        self,
+        trunk: _Trunk,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
         """One connection from the platform, from its handshake to its end."""
         mutual, peer = trunk.settings.mutual, str(writer.get_extra_info("peername")[0])
         try:
@@ -385,7 +399,7 @@ class Carrier:
 
 
 def _own_address() -> str:
-    """127.0.0.2 where it can be bound, so that the platform can tell the carrier from a prober on 127.0.0.1."""
+    """127.0.0.2 where it can be bound: so the platform can tell the carrier from a prober on 127.0.0.1."""
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.2", 0))

@@ -47,7 +47,7 @@ class CarrierTrust:
         self._trusting = self._contexts(anchors_pem, partial_chain=partial_chain)
 
     def refuse_share(self, share: float, spared_pem: str | None) -> None:
-        """Refuses this share (0–1) of the handshakes on certificates that `spared_pem` does not spare; 0 ends it.
+        """Refuses this share (0–1) of the handshakes on certificates that are not spared; 0 ends it.
 
         `spared_pem` holds leaves or their issuers. None spares every leaf that was accepted so far.
         """

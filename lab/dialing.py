@@ -39,8 +39,12 @@ async def connect_tcp(host: str, port: int, *, source: str) -> TcpConnection:
         raise DialFailure(f"tcp {type(error).__name__}") from error
 
 
+Dial = Callable[[], Awaitable[UserAgent]]
+"""Opens a connection. Raises DialFailure."""
+
+
 class SharedConnections:
-    """Connections that several calls use, each for `max_age_s` seconds: then the last call on it closes it."""
+    """Connections for several calls each, for `max_age_s` seconds: then the last call on it closes it."""
 
     def __init__(self, max_age_s: float = 10.0) -> None:
         self._max_age_s = max_age_s
@@ -50,8 +54,8 @@ class SharedConnections:
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    async def borrow(self, key: Hashable, dial: Callable[[], Awaitable[UserAgent]], *, new: bool) -> UserAgent:
-        """The connection for `key`, dialled when there is none that is usable; always a private one when `new`.
+    async def borrow(self, key: Hashable, dial: Dial, *, new: bool) -> UserAgent:
+        """The connection for `key`, dialled when there is none; always a private one when `new`.
 
         Every borrowed connection must be given back. Raises what `dial` raises.
         """
@@ -80,7 +84,7 @@ class SharedConnections:
             await agent.close()
 
     async def close(self) -> None:
-        """Closes all connections, under their calls if there are any left; nothing can be borrowed any more."""
+        """Closes all connections, under their calls if any are left; nothing can be borrowed any more."""
         self._closed = True
         for timer in self._retirements.values():
             timer.cancel()

@@ -1,8 +1,9 @@
-"""One trunk's SIP TLS edge of a platform: two ports, a pool of certificates, calls both ways, and what it counted."""
+"""One trunk's SIP TLS edge of a platform: its ports, a pool of certificates, and calls both ways."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -39,8 +40,10 @@ class _Served:
         """The certificate for one handshake; None when none of the pool is inside its validity."""
         if port == "secondary" and self.secondary is not None:
             return self.secondary
-        if port == "primary" and self.canary is not None and (server_name or "").lower() == self.canary[0].lower():
-            return self.canary[1]
+        if port == "primary" and self.canary is not None:
+            name, certificate = self.canary
+            if server_name is not None and server_name.lower() == name.lower():
+                return certificate
         return first_valid(self.pool)
 
     def certificates(self) -> list[ServedCertificate]:
@@ -52,9 +55,10 @@ class _Served:
 class Edge:
     """The platform's edge of one trunk.
 
-    `mutual`: inbound connections must show a client certificate that `peer_trust_pem` verifies, and outbound ones
-    present ours. `ports` is the primary port, or primary and secondary; 0 takes any free one. Counts go to `ledger` by
-    the rules of the platform contract. Calls from and to the edge's address are the lab's own: no media flows.
+    `mutual`: inbound connections must show a client certificate that `peer_trust_pem` verifies, and outbound
+    ones present ours. `ports` is the primary port, or primary and secondary; 0 takes any free one. Counts go
+    to `ledger` by the rules of the platform contract. Outbound connections come from 127.0.0.1; no media
+    flows.
     """
 
     def __init__(
@@ -71,8 +75,8 @@ class Edge:
         self.reject_invites_on: set[str] = set()
         self._trust_pem = peer_trust_pem
         self._served = _Served()
-        self._identities: dict[str, ssl.SSLContext] = {}
-        self._clients: dict[str | None, ssl.SSLContext] = {}
+        self._identities: dict[ServedCertificate, ssl.SSLContext] = {}
+        self._clients: dict[ServedCertificate | None, ssl.SSLContext] = {}
         if not mutual:
             self._clients[None] = client_context(peer_trust_pem)
         self._inbound: set[UserAgent] = set()
@@ -115,7 +119,7 @@ class Edge:
         return all(listener.listening for listener in self._listeners.values())
 
     async def set_listening(self, on: bool) -> None:
-        """Fault: off, new connections are refused while open ones live on; on again, the ports are the same."""
+        """Fault: off, new connections are refused and open ones live on; on again, the ports are the same."""
         for listener in self._listeners.values():
             if on:
                 await listener.open()
@@ -132,21 +136,21 @@ class Edge:
     ) -> None:
         """Changes at once what new handshakes get; open connections live on.
 
-        The primary port serves the first of `pool` inside its validity; the secondary port serves `secondary`, or the
-        same as the primary. A handshake on the primary port whose SNI is the canary's name gets the canary's
-        certificate. Tickets older than `ticket_lifetime_s` no longer resume. Raises ssl.SSLError, and changes nothing,
-        when a chain or a key cannot be used.
+        The primary port serves the first of `pool` inside its validity; the secondary port serves
+        `secondary`, or the same as the primary. A handshake on the primary port whose SNI is the canary's
+        name gets the canary's certificate. Tickets older than `ticket_lifetime_s` no longer resume. Raises
+        ssl.SSLError, and changes nothing, when a chain or a key cannot be used.
         """
         served = _Served(tuple(pool), secondary, canary, ticket_lifetime_s)
         trust = self._trust_pem if self.mutual else None
         identities = {
-            c.sha256: self._identities.get(c.sha256) or server_context(c.identity, client_trust_pem=trust)
-            for c in served.certificates()
+            one: self._identities.get(one) or server_context(one.identity, client_trust_pem=trust)
+            for one in served.certificates()
         }
         if self.mutual:
             self._clients = {
-                c.sha256: self._clients.get(c.sha256) or client_context(self._trust_pem, identity=c.identity)
-                for c in served.pool
+                one: self._clients.get(one) or client_context(self._trust_pem, identity=one.identity)
+                for one in served.pool
             }
         self._served, self._identities = served, identities
 
@@ -158,7 +162,8 @@ class Edge:
     def active_calls(self) -> dict[str, int]:
         """Live dialogs by the leaf (SHA-256) with which their connection was set up.
 
-        INBOUND: the one that we served; OUTBOUND with mutual TLS: the one that we presented; otherwise `none`.
+        INBOUND: the one that we served; OUTBOUND with mutual TLS: the one that we presented; otherwise
+        `none`.
         """
         calls: dict[str, int] = {}
         for agent in [*self._inbound, *self._shared.agents()]:
@@ -180,34 +185,42 @@ class Edge:
     ) -> CallResult:
         """An outbound call, from the platform to the carrier, held for `hold_s` seconds. Losses are results.
 
-        The carrier's certificate is verified against the trust store and `server_name`. Without `new_connection` the
-        call may share a connection with other calls to the same target.
+        The carrier's certificate is verified against the trust store and `server_name`. Without
+        `new_connection` the call may share a connection with other calls to the same target.
         """
         if not self._running:
             return CallResult(None, "edge stopped")
-        leaf: str | None = None
-        if self.mutual:
-            certificate = first_valid(self._served.pool)
-            if certificate is None:
-                return CallResult(None, "no valid certificate")
-            leaf = certificate.sha256
-        context = self._clients[leaf]
+        presented = first_valid(self._served.pool) if self.mutual else None
+        if self.mutual and presented is None:
+            return CallResult(None, "no valid certificate")
 
         async def dial() -> UserAgent:
-            return await self._dial(target_host, target_port, server_name, leaf, context)
+            return await self._dial(target_host, target_port, server_name, presented)
 
         try:
-            agent = await self._shared.borrow((target_host, target_port, server_name), dial, new=new_connection)
+            target = (target_host, target_port, server_name)
+            agent = await self._shared.borrow(target, dial, new=new_connection)
         except DialFailure as failure:
             return CallResult(None, failure.cause)
         try:
-            return await agent.call(to_domain=server_name, hold_s=hold_s, reinvite=reinvite, bye_from=bye_from)
+            return await agent.call(
+                to_domain=server_name,
+                hold_s=hold_s,
+                reinvite=reinvite,
+                bye_from=bye_from,
+            )
         finally:
             await self._shared.give_back(agent)
 
     async def _dial(
-        self, host: str, port: int, server_name: str, leaf: str | None, context: ssl.SSLContext
+        self,
+        host: str,
+        port: int,
+        server_name: str,
+        presented: ServedCertificate | None,
     ) -> UserAgent:
+        context, leaf = self._clients[presented], presented.sha256 if presented else None
+
         def count(cause: str | None) -> None:
             if leaf is not None:  # without mutual TLS none of our certificates is used
                 self.ledger.handshake("OUTBOUND", leaf, host, cause)
@@ -219,7 +232,8 @@ class Edge:
             count(failure.cause)
             raise DialFailure(f"tls {failure.cause}") from failure
         # The server may still refuse our certificate: good is counted at the first SIP answer.
-        return self._user_agent(stream, "OUTBOUND", leaf, host, on_answered=lambda: count(None), on_unanswered=count)
+        good = functools.partial(count, None)
+        return self._user_agent(stream, "OUTBOUND", leaf, host, on_answered=good, on_unanswered=count)
 
     def _user_agent(
         self,
@@ -269,7 +283,7 @@ class Edge:
             self._inbound.discard(agent)
 
     def _front(self, port: Port) -> ssl.SSLContext:
-        """What a port's handshakes start with; it holds the ticket keys, and hands over to a certificate's context."""
+        """What a port's handshakes start with: it holds the ticket keys, and hands over to a certificate."""
 
         def choose(tls: ssl.SSLObject, server_name: str | None, front: ssl.SSLContext) -> int | None:
             assert isinstance(tls, HandshakeObject)
@@ -278,7 +292,7 @@ class Edge:
                 tls.refusal = "handshake_failure"
                 return ssl.ALERT_DESCRIPTION_HANDSHAKE_FAILURE
             tls.local_leaf = certificate.sha256
-            tls.context = self._identities[certificate.sha256]
+            tls.context = self._identities[certificate]
             return None
 
         front = server_context(None, client_trust_pem=self._trust_pem if self.mutual else None)

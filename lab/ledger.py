@@ -22,7 +22,7 @@ USER_REJECTIONS = frozenset({486, 487, 603})
 
 
 class Group(NamedTuple):
-    """What counts are grouped by: the leaf's SHA-256 (None: not tied to a certificate), direction, peer's address."""
+    """Counts are grouped by the leaf's SHA-256 (None: tied to none), direction and the peer's address."""
 
     sha256: str | None
     direction: Direction
@@ -75,16 +75,23 @@ class Ledger:
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
         self._events: deque[_Handshake | _CallSetup] = deque()
+        self._groups: dict[Group, Group] = {}
         self._frozen_at: datetime | None = None
         self.counters_since = clock()
 
-    def handshake(self, direction: Direction, sha256: str | None, peer: str, cause: str | None = None) -> None:
+    def handshake(
+        self,
+        direction: Direction,
+        sha256: str | None,
+        peer: str,
+        cause: str | None = None,
+    ) -> None:
         """A full handshake: good without a cause, otherwise failed by the contract's name of the cause."""
-        self._add(_Handshake(self._now(), Group(sha256, direction, peer), cause))
+        self._add(_Handshake(self._now(), self._group(sha256, direction, peer), cause))
 
     def call_setup(self, direction: Direction, sha256: str | None, peer: str, status: int) -> None:
         """An initial INVITE that got this final status; 408 when it timed out."""
-        self._add(_CallSetup(self._now(), Group(sha256, direction, peer), status))
+        self._add(_CallSetup(self._now(), self._group(sha256, direction, peer), status))
 
     def counts(self, since: datetime, until: datetime) -> Mapping[Group, Counts]:
         """Figures of the events with since <= time < until; empty when there were none."""
@@ -106,7 +113,7 @@ class Ledger:
 
     @property
     def frozen(self) -> bool:
-        """While true, `counts` knows nothing that happened since it was set: a metric source that has gone stale."""
+        """While true, `counts` knows nothing newer than its setting: a metric source that has gone stale."""
         return self._frozen_at is not None
 
     @frozen.setter
@@ -123,6 +130,11 @@ class Ledger:
         """The clock, never before the last event: a clock set back must not break the order."""
         now = self._clock()
         return max(now, self._events[-1].at) if self._events else now
+
+    def _group(self, sha256: str | None, direction: Direction, peer: str) -> Group:
+        """One object for all events of a group: an hour holds many events and few groups."""
+        group = Group(sha256, direction, peer)
+        return self._groups.setdefault(group, group)
 
     def _add(self, event: _Handshake | _CallSetup) -> None:
         self._events.append(event)

@@ -9,7 +9,7 @@ Accepted = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None
 
 
 class Listener:
-    """Listens on `host`; port 0 takes any free one, which then stays the same. `serve` runs once per connection."""
+    """Listens on `host`; port 0 takes any free one and keeps it. `serve` runs once per connection."""
 
     def __init__(self, host: str, port: int, serve: Accepted) -> None:
         self.host, self.port = host, port

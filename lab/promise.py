@@ -72,6 +72,8 @@ class PromiseCheck:
     def _broken_because(self, trunk: Trunk) -> str | None:
         moment, binding = now(), trunk.binding
         served = binding.served_on(moment)
+        if trunk.edge.secondary_port is None:
+            del served["secondary"]
         silent = [port for port, certificate in served.items() if certificate is None]
         if silent:
             return f"nothing to serve on the {' and the '.join(silent)} port"

@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 
 class RefusedShare:
-    """Refuses exactly `share` (0–1) of the handshakes on certificates that are not spared, counted, never by chance.
+    """Refuses exactly `share` (0–1) of the handshakes on certificates that are not spared; never by chance.
 
-    Whoever verifies must decide before it sees the certificate. So each handshake asks `begin` whether it is to be
-    verified with `spared_pem` as the only (partial chain) trust anchors, and tells `end` what certificate it was.
-    `spared_pem` holds leaves, or intermediates that issue leaves directly.
+    Whoever verifies must decide before it sees the certificate. So each handshake asks `begin` whether it is
+    to be verified with `spared_pem` as the only (partial chain) trust anchors, and tells `end` what
+    certificate it was. `spared_pem` holds leaves, or intermediates that issue leaves directly.
     """
 
     def __init__(self, share: float, spared_pem: str) -> None:
@@ -35,7 +35,7 @@ class RefusedShare:
         return refusing
 
     def end(self, *, refusing: bool, refused: bool, leaf_der: bytes | None) -> None:
-        """What became of it: `refused` by us, or else the leaf that was accepted; None when neither happened."""
+        """What became of it: `refused` by us, or the leaf that was accepted, or neither."""
         self._pending -= 1
         self._pending_refusals -= refusing
         if refused:

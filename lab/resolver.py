@@ -15,7 +15,7 @@ import dns.rrset
 from dns.rdtypes.IN.A import A
 from dns.rdtypes.IN.SRV import SRV
 
-_TIMEOUT_S = 2.0
+_TIMEOUT_S = 5.0
 
 
 class NameNotFound(LookupError):

@@ -46,7 +46,7 @@ class ServedCertificate:
         return self.not_before <= moment <= self.not_after
 
 
-def first_valid(pool: Sequence[ServedCertificate], moment: datetime | None = None) -> ServedCertificate | None:
+def first_valid(pool: Sequence[ServedCertificate]) -> ServedCertificate | None:
     """The first certificate of the pool that is inside its validity; None when there is none."""
-    now = moment or datetime.now(UTC)
+    now = datetime.now(UTC)
     return next((certificate for certificate in pool if certificate.valid_at(now)), None)

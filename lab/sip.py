@@ -1,7 +1,7 @@
 """SIP messages over a stream, and client transactions on it (RFC 3261).
 
-Messages are framed by Content-Length (section 18.3); parsing and serialising is aiosipua's. The transport is reliable,
-so nothing is retransmitted (section 17.1.1.2).
+Messages are framed by Content-Length (section 18.3); parsing and serialising is aiosipua's. The transport is
+reliable, so nothing is retransmitted (section 17.1.1.2).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 _MAX_HEAD = 64 * 1024
 _MAX_BODY = 1024 * 1024
-_CONTENT_LENGTH = re.compile(rb"^(?:content-length|l)[ \t]*:[ \t]*(\d{1,9})[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_CONTENT_LENGTH = re.compile(rb"^(?:content-length|l)[ \t]*:[ \t]*(\d{1,9})[ \t]*$", re.I | re.M)
 
 
 class SipFramingError(Exception):
@@ -30,7 +30,8 @@ class SipFramingError(Exception):
 class ConnectionLost(Exception):
     """The connection ended under a transaction. `cause` is a name of the platform contract.
 
-    `answered` is false when the peer never sent a single SIP answer on it: then the handshake itself is in doubt.
+    `answered` is false when the peer never sent a single SIP answer on it: then the handshake itself is in
+    doubt.
     """
 
     def __init__(self, cause: str, *, answered: bool) -> None:
@@ -40,7 +41,7 @@ class ConnectionLost(Exception):
 
 
 class SipFraming:
-    """Cuts a byte stream into SIP messages. CRLF keepalives between messages are skipped (RFC 5626 section 3.5.1)."""
+    """Cuts a byte stream into SIP messages; CRLF keepalives between them are skipped (RFC 5626, 3.5.1)."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -80,9 +81,10 @@ class SipFraming:
 class SipConnection:
     """One TLS connection that carries SIP both ways.
 
-    `on_request` gets every incoming request and must not block. `on_lost` is called once when the connection ends
-    for any reason. Of `on_answered` and `on_unanswered` at most one is called, once: the first at the first SIP answer,
-    the second when the connection was lost by the peer, or a request timed out, before there was any.
+    `on_request` gets every incoming request and must not block. `on_lost` is called once when the connection
+    ends for any reason. Of `on_answered` and `on_unanswered` at most one is called, once: the first at the
+    first SIP answer, the second when the connection was lost by the peer, or a request timed out, before
+    there was any.
     """
 
     def __init__(
@@ -113,7 +115,7 @@ class SipConnection:
             raise ConnectionLost(self.lost or "connection_reset", answered=self.answered) from None
 
     async def request(self, request: SipRequest, *, timeout_s: float = 8.0) -> SipResponse:
-        """Sends a request and returns its final answer; a non-2xx answer to INVITE is acknowledged (17.1.1.3).
+        """Sends a request and returns its final answer; an INVITE's non-2xx is acknowledged (17.1.1.3).
 
         Raises ConnectionLost, or TimeoutError when there is no final answer in time.
         """
@@ -217,7 +219,7 @@ class SipConnection:
 
 
 def _acknowledge(invite: SipRequest, response: SipResponse) -> SipRequest:
-    """The ACK of a non-2xx final answer: same branch, Request-URI and CSeq number as the INVITE (17.1.1.3)."""
+    """The ACK of a non-2xx answer: same branch, Request-URI and CSeq number as the INVITE (17.1.1.3)."""
     ack = SipRequest(method="ACK", uri=invite.uri)
     ack.headers.append("Via", invite.headers.get("via")[0])
     for name in ("From", "Call-ID", "Max-Forwards"):

@@ -7,7 +7,7 @@ from cryptography.x509.oid import NameOID
 
 
 def sip_domains(leaf_der: bytes) -> frozenset[str]:
-    """Lower-case domains that the certificate may speak for: SAN `URI:sip:…`, else SAN DNS, else (no SAN) the CN."""
+    """Lower-case domains that the certificate is for: SAN `URI:sip:…`, else SAN DNS, else (no SAN) the CN."""
     leaf = x509.load_der_x509_certificate(leaf_der)
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

@@ -24,7 +24,7 @@ ALERTS = frozenset(
 
 _RECEIVED_ALERT = re.compile(r"(?:SSLV3|TLSV1|TLSV13)_(?:ALERT_)?(\w+)")
 
-# What OpenSSL sends when its own verification fails (ssl/statem/statem_lib.c, x509table), by X509_V_ERR number.
+# What OpenSSL sends when its own verification fails (ssl/statem/statem_lib.c), by X509_V_ERR number.
 _VERIFY_ALERTS = {
     **dict.fromkeys((2, 3, 18, 19, 20, 21, 22, 24, 25, 33), "unknown_ca"),
     **dict.fromkeys((4, 5, 6, 9, 11, 13, 14, 27, 28, 62, 63, 64, 66, 67, 68, 94), "bad_certificate"),

@@ -24,10 +24,10 @@ class Identity(NamedTuple):
 def server_context(
     identity: Identity | None, *, client_trust_pem: str | None = None, partial_chain: bool = False
 ) -> ssl.SSLContext:
-    """A TLS server. With `client_trust_pem` (may be empty: nobody) it demands a client certificate and verifies it.
+    """A TLS server. With `client_trust_pem` it demands and verifies a client certificate (empty: of nobody).
 
-    Without an identity it is a listener's context, whose `sni_callback` must switch to one that has an identity.
-    Raises ssl.SSLError when the chain, the key or the trust store cannot be used.
+    Without an identity it is a listener's context, whose `sni_callback` must switch to one that has an
+    identity. Raises ssl.SSLError when the chain, the key or the trust store cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.num_tickets = 1
@@ -37,7 +37,12 @@ def server_context(
     return _finished(context, identity)
 
 
-def client_context(trust_pem: str, *, identity: Identity | None = None, partial_chain: bool = False) -> ssl.SSLContext:
+def client_context(
+    trust_pem: str,
+    *,
+    identity: Identity | None = None,
+    partial_chain: bool = False,
+) -> ssl.SSLContext:
     """A TLS client that verifies chain and name, and presents `identity` when asked for a certificate.
 
     With `partial_chain` an intermediate or a leaf in `trust_pem` is enough; otherwise the chain must end in a
@@ -63,7 +68,7 @@ def _finished(context: ssl.SSLContext, identity: Identity | None) -> ssl.SSLCont
 
 
 def _load(context: ssl.SSLContext, identity: Identity) -> None:
-    """The ssl module loads keys from files only: they live for this call, in a directory that only we can read."""
+    """The ssl module loads keys from files only: they live for this call, in a directory of our own."""
     with tempfile.TemporaryDirectory(prefix="lab-tls-") as directory:
         chain, key = Path(directory, "chain.pem"), Path(directory, "key.pem")
         chain.write_text(identity.chain_pem)
@@ -75,8 +80,9 @@ def _load(context: ssl.SSLContext, identity: Identity) -> None:
 def note_peer_leaf(context: ssl.SSLContext) -> None:
     """Makes every connection of the context note the leaf that it is shown, before it is verified.
 
-    Python tells nothing about a certificate that was refused, and a carrier must name it. This uses the ssl module's
-    message callback, which is not public; where it is missing, refused handshakes stay without a name.
+    Python tells nothing about a certificate that was refused, and a carrier must name it. This uses the ssl
+    module's message callback, which is not public; where it is missing, refused handshakes stay without a
+    name.
     """
     if hasattr(ssl.SSLContext, "_msg_callback"):
         context._msg_callback = _on_message  # type: ignore[attr-defined]
@@ -90,12 +96,13 @@ def _on_message(
     message_type: object,
     data: bytes,
 ) -> None:
-    if content_type == 22 and message_type == 11 and direction == "read" and isinstance(connection, HandshakeObject):
+    is_certificate = (content_type, message_type, direction) == (22, 11, "read")
+    if is_certificate and isinstance(connection, HandshakeObject):
         connection.shown_leaf = _leaf_of(data, tls13=version == ssl.TLSVersion.TLSv1_3)
 
 
 def _leaf_of(message: bytes, *, tls13: bool) -> str | None:
-    """SHA-256 of the first certificate of a Certificate message (RFC 5246 section 7.4.2, RFC 8446 section 4.4.2)."""
+    """SHA-256 of the first certificate of a Certificate message (RFC 5246, 7.4.2; RFC 8446, 4.4.2)."""
     start = 4 + (1 + message[4] if tls13 else 0) + 3
     if len(message) < start + 3:
         return None

@@ -1,8 +1,8 @@
 """TLS over a plain asyncio stream, on `ssl.MemoryBIO`, for both sides of the connection.
 
-asyncio's own TLS client sends no alert when it distrusts the server, and its server tells nobody that a handshake
-failed. This one does both: the alert that OpenSSL has ready is flushed and delivered before the connection closes, and
-a failure carries the cause's name from the platform contract.
+asyncio's own TLS client sends no alert when it distrusts the server, and its server tells nobody that a
+handshake failed. This one does both: the alert that OpenSSL has ready is flushed and delivered before the
+connection closes, and a failure carries the cause's name from the platform contract.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ _CLIENT_HELLO_HEAD = 6  # record header (5 bytes) and the handshake type
 class TlsFailure(Exception):
     """A handshake or an established TLS connection that failed.
 
-    `cause` is the alert's name in lower case, or `connection_reset`, `timeout`, `other`. `client_hello` is false on a
-    server when the peer left before it had sent a ClientHello. The leaves are SHA-256 over DER, as far as known.
+    `cause` is the alert's name in lower case, or `connection_reset`, `timeout`, `other`. `client_hello` is
+    false on a server when the peer left before it had sent a ClientHello. The leaves are SHA-256 over DER, as
+    far as known.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class HandshakeObject(ssl.SSLObject):
 
 
 class TlsStream:
-    """One TLS connection after its handshake. Made by `connect` or `accept`; one reader, `send` from anywhere."""
+    """One TLS connection, made by `connect` or `accept`; one reader, `send` from anywhere."""
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class TlsStream:
         session: ssl.SSLSession | None = None,
         timeout_s: float = 5.0,
     ) -> Self:
-        """Client side: SNI and name check for `server_name`. Raises TlsFailure; the connection is then closed."""
+        """Client side, with SNI and name check. Raises TlsFailure; the connection is then closed."""
         stream = cls(reader, writer, context, server_name=server_name, session=session)
         await stream._negotiate(timeout_s)
         return stream
@@ -164,7 +165,7 @@ class TlsStream:
         return str(host), int(port)
 
     async def read(self) -> bytes:
-        """The next bytes; empty when the peer closed, with or without close_notify. Raises TlsFailure on an alert."""
+        """The next bytes; empty when the peer closed in whatever way. Raises TlsFailure on an alert."""
         while True:
             try:
                 return self._tls.read(_CHUNK)
@@ -246,7 +247,7 @@ class TlsStream:
             self._writer.write(data)
 
     async def _deliver_alert(self) -> None:
-        """Flushes the alert and waits for the peer to close: closing over unread data would destroy it (RST)."""
+        """Flushes the alert and waits for the peer to close: closing over unread data destroys it (RST)."""
         try:
             self._push()
             if self._writer.can_write_eof():

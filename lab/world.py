@@ -92,13 +92,13 @@ async def running_world(options: WorldOptions) -> AsyncIterator[World]:
         raise KeyError(", ".join(sorted(faulty)))
     async with contextlib.AsyncExitStack() as stack:
         prepare_directory(directory)
-        vault = await _start_vault(stack, options.vault, directory)
+        vault, bao_pid = await _start_vault(stack, options.vault, directory)
         edges = await _start_edges(stack, ca)
         dns = await _start_dns(stack, edges, secrets)
         starting = _Starting(options, vault, ca, edges, dns, secrets)
         world = starting.world
         await _start_calls(stack, world, options)
-        facts = await _start_services(stack, starting, directory)
+        facts = {"bao_pid": bao_pid, **await _start_services(stack, starting, directory)}
         write_lab_file(directory, facts)
         stack.callback(remove_lab_file, directory)
         world.facts.update(facts)
@@ -116,19 +116,24 @@ class _Edges:
         return self.cxone.primary_port, self.cxone.secondary_port
 
 
-async def _start_vault(stack: contextlib.AsyncExitStack, given: tuple[str, str] | None, directory: Path) -> VaultLab:
+async def _start_vault(
+    stack: contextlib.AsyncExitStack, given: tuple[str, str] | None, directory: Path
+) -> tuple[VaultLab, int | None]:
+    """The PKI, and the process id of our own OpenBao if there is one."""
+    pid: int | None = None
     if given is None:
         bao = Bao(directory)
         stack.push_async_callback(asyncio.to_thread, bao.stop)
         await asyncio.to_thread(bao.start)
-        given = bao.address, bao.root_token
-    return await asyncio.to_thread(
+        given, pid = (bao.address, bao.root_token), bao.pid
+    vault = await asyncio.to_thread(
         set_up,
         *given,
         common_name=GENESYS_FQDN,
         dns_names=CERTIFICATE_DNS_NAMES,
         ip_addresses=CERTIFICATE_ADDRESSES,
     )
+    return vault, pid
 
 
 async def _start_edges(stack: contextlib.AsyncExitStack, ca: CarrierCa) -> _Edges:

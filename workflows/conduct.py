@@ -35,6 +35,9 @@ EVERY_SECOND = RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coeffi
 ACT_TIMEOUT = timedelta(seconds=8)
 LOOK_TIMEOUT = timedelta(seconds=4)
 NOTICE_TIMEOUT = timedelta(minutes=10)
+NOTICES_AT_THE_END = timedelta(seconds=30)
+ALARM_AFTER = timedelta(minutes=1)
+ALARM_AGAIN = timedelta(hours=1)
 
 
 class TurnedBack(Exception):
@@ -62,13 +65,20 @@ async def settle(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
     except asyncio.CancelledError:
         await _end(tasks)
         raise
+    failed = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
+    if failed:
+        raise failed[0]
     return [task.result() for task in tasks]
 
 
 async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancels what is left and waits until all have ended; what they ended with does not matter any more."""
     for task in tasks:
         task.cancel()
     await workflow.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()
 
 
 class Conduct:
@@ -125,6 +135,26 @@ class Conduct:
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             summary=summary,
         )
+
+    async def insist(
+        self, activity: Callable[..., Awaitable[T]], request: Any, summary: str, *, deadline: timedelta | None = None
+    ) -> T:
+        """A side effect that has to be done: repeated every second whatever it says, with alerts while it is not."""
+        alarm = asyncio.create_task(self._alarm(summary))
+        try:
+            return await self.act(activity, request, summary, deadline=deadline)
+        finally:
+            alarm.cancel()
+
+    async def _alarm(self, summary: str) -> None:
+        wait = ALARM_AFTER
+        while True:
+            await workflow.sleep(wait, summary=f"alert when not done: {summary}")
+            text = f"still not done: {summary}; it is repeated every second until it is"
+            self.alert(
+                "action_failing", Severity.CRITICAL, text, "see the pending activity in the Web UI for the cause"
+            )
+            wait = ALARM_AGAIN
 
     async def forward(self, activity: Callable[..., Awaitable[T]], request: Any, summary: str) -> T:
         """A side effect on the way forward: when it cannot be done in its time, the rotation turns back."""
@@ -323,9 +353,11 @@ class Conduct:
         self.state.alerts[index] = self.state.alerts[index].model_copy(update={"delivered": delivered})
 
     async def notices_settled(self) -> None:
-        """Waits until every notice was delivered or given up."""
+        """Waits until every notice was delivered, for a short while: an unreachable desk does not keep it open."""
         if self._notices:
-            await workflow.wait(list(self._notices))
+            _, undelivered = await workflow.wait(list(self._notices), timeout=NOTICES_AT_THE_END.total_seconds())
+            for notice in undelivered:
+                notice.cancel()
 
 
 def waiting_for_gate(gate: str, what: str) -> Waiting:

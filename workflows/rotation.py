@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from domain.phases import ABORTABLE, Phase
@@ -23,7 +23,7 @@ with workflow.unsafe.imports_passed_through():
         parse_message,
     )
 
-from workflows.conduct import Conduct, TurnedBack
+from workflows.conduct import Conduct, TurnedBack, failure_text
 from workflows.guard import Guard
 from workflows.state import RotationState
 from workflows.steps import Steps
@@ -83,7 +83,9 @@ class CertificateRotation:
         await workflow.wait([forward, asked])
         await self._guard.stop()
         error = None if forward.cancelled() else forward.exception()
-        if error is not None and not isinstance(error, TurnedBack):
+        if isinstance(error, ActivityError) and self._state.reversible:
+            self._conduct.turn(Cause.ACTION_FAILED, failure_text(error))
+        elif error is not None and not isinstance(error, TurnedBack):
             raise error
         if self._state.turn_back is None:
             await self._conduct.notices_settled()

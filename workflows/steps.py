@@ -226,11 +226,10 @@ class Steps:
         await self._enter(Phase.REVOKE)
         assert self._state.a is not None
         assert self._state.a_pem is not None
-        revoked = await self._conduct.act(
+        revoked = await self._conduct.insist(
             CertificateActivities.revoke_a,
             RevokeRequest(run=self._state.run, sha256_a=self._state.a.sha256, a_pem=self._state.a_pem),
             f"revoke A, serial {self._state.a.serial}",
-            deadline=None,
         )
         self._state.done(revoked.effect)
         self._state.a_revoked = revoked.handed_over is None
@@ -272,7 +271,7 @@ class Steps:
         """A side effect after the point of no return: retried until it succeeds."""
         effects = await settle(
             *(
-                self._conduct.act(activity, self._endpoint(endpoint), f"{summary} {endpoint.name}", deadline=None)
+                self._conduct.insist(activity, self._endpoint(endpoint), f"{summary} {endpoint.name}")
                 for endpoint in self._plan.endpoints
             )
         )

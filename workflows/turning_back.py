@@ -134,7 +134,7 @@ class TurningBack:
     async def _each(self, activity: Callable[..., Awaitable[Any]], summary: str) -> list[Any]:
         return await settle(
             *(
-                self._conduct.act(
+                self._conduct.insist(
                     activity,
                     EndpointRequest(
                         run=self._state.run,
@@ -144,14 +144,13 @@ class TurningBack:
                         baseline=self._state.baselines[endpoint.name],
                     ),
                     f"{summary} {endpoint.name}",
-                    deadline=None,
                 )
                 for endpoint in self._state.plan.endpoints
             )
         )
 
     async def _discard(self, *, deadline: timedelta | None) -> None:
-        effect = await self._conduct.act(
+        effect = await self._conduct.insist(
             CertificateActivities.discard,
             DiscardRequest(run=self._state.run),
             "revoke B, destroy its key",

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import os
 from typing import Final, NoReturn
 
 import dns.exception
@@ -163,7 +164,8 @@ class Rfc2136Zone:
         except TimeoutError:
             raise Unreachable("no answer in time", where=self._where(), seen=f"timeout after {timeout_s:g} s") from None
         except (OSError, EOFError) as error:
-            seen = getattr(error, "strerror", None) or "the connection was closed without an answer"
+            number = getattr(error, "errno", None)
+            seen = os.strerror(number) if number else "the connection was closed without an answer"
             raise Unreachable("no connection", where=self._where(), seen=seen) from None
         answer = self._verified(raw, message)
         if not message.is_response(answer):

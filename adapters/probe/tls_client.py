@@ -192,14 +192,26 @@ class TlsClient:
                 await loop.sock_sendall(self._socket, self._tls.bio_read(_CHUNK))
 
     async def _fill(self) -> None:
+        """Takes what has come. Cancelled, it has taken nothing, while asyncio's `sock_recv` may drop what it read."""
+        await self._readable()
         try:
-            data = await asyncio.get_running_loop().sock_recv(self._socket, _CHUNK)
+            data = self._socket.recv(_CHUNK)
+        except BlockingIOError:
+            return
         except OSError as error:
             raise TlsFailed((error.strerror or type(error).__name__).lower()) from None
         if data:
             self._tls.bio_write(data)
         else:
             self._tls.bio_shutdown()
+
+    async def _readable(self) -> None:
+        loop, there = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._socket, there.set)
+        try:
+            await there.wait()
+        finally:
+            loop.remove_reader(self._socket)
 
     async def _deliver_alert(self) -> None:
         """Sends our alert and waits for the peer to close: a socket closed over unread data destroys it (RST)."""

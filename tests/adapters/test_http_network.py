@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from adapters.http import Http
@@ -153,8 +152,8 @@ def test_a_ca_file_that_cannot_be_used_is_named(content: str | None, tmp_path: P
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(SettingsInvalid, match=r"\[platforms.eu\] ca_file: .*ca\.pem"):
-        http(httpx.Response(200), ca_file=path)
+    with pytest.raises(SettingsInvalid, match=r"\[platforms\.lab\] ca_file: .*ca\.pem"):
+        loopback(1, "https", ca_file=path)
 
 
 async def test_a_lab_is_never_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,7 +194,7 @@ async def test_an_update_whose_answer_was_lost_is_found_done_by_the_retry(server
 
 async def test_a_server_that_says_yes_and_does_nothing_is_noticed(server: Server, zone: Rfc2136Zone) -> None:
     server.before = lambda zone: setattr(zone, "update", lambda message: None)
-    with pytest.raises(NotAsWritten, match="10 10 5061 a.example.com, 20 10 5061 b.example.com"):
+    with pytest.raises(NotAsWritten, match=r"10 10 5061 a\.example\.com, 20 10 5061 b\.example\.com"):
         await zone.replace(A_PREFERRED, B_PREFERRED)
 
 
@@ -323,7 +323,7 @@ async def test_a_server_that_is_not_authoritative_is_not_believed(server: Server
 
 
 async def test_a_closed_port_is_unreachable(tmp_path: Path) -> None:
-    with pytest.raises(Unreachable, match="(?i)refused|connect"):
+    with pytest.raises(Unreachable, match="Connection refused"):
         await zone_on(free_port(), tmp_path).read(NAME)
 
 

@@ -199,6 +199,17 @@ def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+@pytest.fixture
+def never_serves(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The settings file of a server that must not start: if it does, the test fails instead of serving for ever."""
+
+    def serve(*_: object, **__: object) -> None:
+        raise AssertionError("the server started")
+
+    monkeypatch.setattr(uvicorn.Server, "run", serve)
+    return settings_file
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_as_a_process_it_prints_its_url_decodes_and_stops_cleanly(settings_file: Path, number: signal.Signals) -> None:
     ring = load_keyring(CodecSettings(current="k1", keys={"k1": SecretSource(env="TEST_CODEC_KEY")}))
@@ -239,7 +250,7 @@ def test_as_a_process_it_prints_its_url_decodes_and_stops_cleanly(settings_file:
     ids=["no settings", "open to the world", "token not set", "any origin", "no such port"],
 )
 def test_wrong_options_are_named_and_end_with_2(
-    settings_file: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+    never_serves: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
     assert main(arguments) == 2
     captured = capsys.readouterr()
@@ -247,14 +258,14 @@ def test_wrong_options_are_named_and_end_with_2(
     assert captured.out == ""
 
 
-def test_without_any_origin_it_does_not_start(settings_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings_file.write_text(settings_file.read_text().replace('web_ui = "http://127.0.0.1:8233/"\n', ""))
+def test_without_any_origin_it_does_not_start(never_serves: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    never_serves.write_text(never_serves.read_text().replace('web_ui = "http://127.0.0.1:8233/"\n', ""))
     assert main([]) == 2
     assert "no origin is named" in capsys.readouterr().err
 
 
 def test_without_its_key_it_does_not_start(
-    settings_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    never_serves: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TEST_CODEC_KEY")
     assert main([]) == 2

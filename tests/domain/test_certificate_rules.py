@@ -208,10 +208,21 @@ def test_the_certificate_must_cover_every_name_that_a_peer_compares(
         ({"dns_names": ("*.example.com",)}, "trunk.example.com"),
         ({"dns_names": ("x.example.com",), "uris": ("sips:trunk.example.com",)}, "trunk.example.com"),
         ({"dns_names": ("x.example.com",), "uris": ("sip:alice@trunk.example.com",)}, "trunk.example.com"),
+        ({"dns_names": ("x.example.com",), "uris": ("sip:trunk.example.com@evil.example",)}, "trunk.example.com"),
         ({"dns_names": ("example.com",)}, "trunk.example.com"),
         ({"dns_names": ()}, "trunk.example.com"),
     ],
-    ids=["DNS", "SIP URI", "SIP URI with port", "wildcard", "SIPS URI", "URI of a user", "parent", "none"],
+    ids=[
+        "DNS",
+        "SIP URI",
+        "SIP URI with port",
+        "wildcard",
+        "SIPS URI",
+        "URI of a user",
+        "a user named like it",
+        "parent",
+        "none",
+    ],
 )
 def test_a_sip_domain_is_covered_literally_or_by_a_sip_uri_and_never_by_a_wildcard(
     names: dict[str, tuple[str, ...]], missing: str

@@ -139,10 +139,24 @@ def test_a_removed_an_exchanged_and_a_repeated_entry_are_found(chain: Chain, dat
     assert verify((*chain[: index + 1], *chain[index:])) == index + 1
 
 
+def test_an_entry_that_skips_a_number_is_found_though_its_hash_was_made_good() -> None:
+    first, second = chain_of({"a": 1}, {"b": 2})
+    skipped = second.model_copy(update={"sequence": 2})
+    assert verify((first, skipped.model_copy(update={"sha256": entry_digest(skipped)}))) == 1
+
+
 def test_a_cut_end_shows_against_the_published_head_only() -> None:
     chain = chain_of({"a": 1}, {"b": 2})
     assert verify(chain[:1]) is None
     assert head(chain[:1]) != head(chain)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.0, "1"), (-0.0, "0"), (0.5, "0.5"), (1e22, "1e+22"), ({"b": [2.0], "a": None}, '{"a":null,"b":[2]}')],
+)
+def test_a_number_has_one_canonical_text(value: Any, text: str) -> None:
+    assert canonical(value) == text
 
 
 def test_true_is_not_one_and_text_is_not_a_number() -> None:

@@ -145,6 +145,12 @@ def test_success_against_99_5_percent_of_600(counted: Tally, strictly: bool, ver
     assert found.value == counted.success_rate
 
 
+def test_a_single_failure_never_fails_a_gate_however_small_its_sample() -> None:
+    one, two = tally(0, timeout=1), tally(0, timeout=2)
+    assert success_rate("x", one, threshold=0.995, minimum_sample=10).verdict is Verdict.INCONCLUSIVE
+    assert success_rate("x", two, threshold=0.995, minimum_sample=10).verdict is Verdict.FAIL
+
+
 parts = st.tuples(st.integers(0, 2000), st.integers(0, 50)).map(lambda p: tally(p[0], timeout=p[1]))
 lines = {"threshold": st.sampled_from([0.85, 0.98, 0.995]), "minimum_sample": st.integers(1, 1200)}
 

@@ -69,7 +69,19 @@ def running_lab(directory: Path, *arguments: str) -> Iterator[LabProcess]:
     directory.mkdir(parents=True, exist_ok=True)
     log = (directory / "lab.log").open("wb")
     process = subprocess.Popen(
-        [sys.executable, "-m", "lab", "run", "--directory", str(directory), "--speed", "test", "--call-rate", "10", *arguments],
+        [
+            sys.executable,
+            "-m",
+            "lab",
+            "run",
+            "--directory",
+            str(directory),
+            "--speed",
+            "test",
+            "--call-rate",
+            "10",
+            *arguments,
+        ],
         cwd=ROOT,
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -216,9 +228,11 @@ async def staged(temporal_address: str, lab: LabProcess) -> AsyncIterator[Stage]
     client = await Client.connect(temporal_address, data_converter=converter)
     adapters = Adapters(settings)
     stage = Stage(client, lab, settings, adapters, (lab.directory / "plan.toml").read_text())
-    async with build_worker(client, adapters):
-        try:
-            yield stage
-        finally:
-            await stage.end()
-    await adapters.close()
+    try:
+        async with build_worker(client, adapters):
+            try:
+                yield stage
+            finally:
+                await stage.end()
+    finally:
+        await adapters.close()

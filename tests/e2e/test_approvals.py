@@ -40,7 +40,7 @@ async def test_approvals_are_awaited_and_early_repeated_wrong_or_malformed_ones_
     ]
     assert "by: Field required" in status.decisions[5].reason
     assert status.phase is Phase.APPROVE_PREFER
-    with pytest.raises(WorkflowUpdateFailedError, match="") as refused:
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
         await rotation.handle.execute_update(CertificateRotation.approve_gate, Approval(gate="remove", by="x"))
     assert "waiting now: prefer" in str(refused.value.cause)
 

@@ -45,8 +45,9 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         builder = _builder(_name(names[0]), self.name, key, not_before or now - DAY, not_after or now + DAY)
+        san = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
         leaf = (
-            builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), critical=False)
+            builder.add_extension(san, critical=False)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .sign(self.key, hashes.SHA256())
         )

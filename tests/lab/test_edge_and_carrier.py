@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
-from tests.lab.small_ca import DAY, Authority
 
 from lab.call_mix import CallMix, CallShape
 from lab.calls import CallResult, UserAgent
@@ -24,6 +23,7 @@ from lab.edge import Edge, ServedCertificate
 from lab.ledger import Counts, Direction, Group, Ledger
 from lab.tls_contexts import Identity, client_context
 from lab.tls_stream import TlsFailure, TlsStream
+from tests.lab.small_ca import DAY, Authority
 
 FQDN = "trunk.example.com"
 CANARY = "canary.trunk.example.com"
@@ -39,7 +39,7 @@ UNTIL_HUNG_UP = 60.0
 async def until(condition: Callable[[], bool], deadline_s: float = 5.0) -> None:
     """Waits for a condition; fails the test when it does not come true in time."""
     async with asyncio.timeout(deadline_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 -- what other tasks do sets no event
             await asyncio.sleep(0.005)
 
 
@@ -260,6 +260,15 @@ async def test_a_chain_that_cannot_be_used_changes_nothing(plain: Trunk) -> None
     assert await leaf_served(pki, plain.edge.primary_port) == pki.a.sha256
 
 
+async def test_the_same_leaf_with_another_chain_is_served_with_that_chain(plain: Trunk) -> None:
+    pki, edge = plain.pki, plain.edge
+    bare = ServedCertificate.from_pem(pki.a.chain_pem.replace(pki.intermediate_a.pem, ""), pki.a.key_pem)
+    edge.serve([bare])
+    assert await plain.call(INBOUND) == CallResult(None, "tls unknown_ca")
+    edge.serve([pki.a])
+    assert await plain.call(INBOUND) == CallResult(200)
+
+
 def test_a_private_key_is_in_no_text(pki: Pki) -> None:
     secret = pki.a.key_pem.splitlines()[1]
     assert secret not in f"{pki.a!r} {pki.a} {pki.sbc!r} {pki.sbc} {pki.a.identity!r}"
@@ -286,7 +295,11 @@ async def test_a_call_is_set_up_and_ended_from_either_side(
 
 @pytest.mark.parametrize("direction", ["INBOUND", "OUTBOUND"])
 @pytest.mark.parametrize("ended_by", ["carrier", "callee's clock"])
-async def test_a_long_call_survives_a_change_of_the_pool(mutual: Trunk, direction: Direction, ended_by: str) -> None:
+async def test_a_long_call_survives_a_change_of_the_pool(
+    mutual: Trunk,
+    direction: Direction,
+    ended_by: str,
+) -> None:
     pki, edge = mutual.pki, mutual.edge
     by_clock = ended_by != "carrier"
     hold_s = 1.5 if by_clock else UNTIL_HUNG_UP
@@ -319,7 +332,10 @@ async def test_outbound_calls_without_mutual_tls_use_no_certificate(plain: Trunk
 
 
 @pytest.mark.parametrize("direction", ["INBOUND", "OUTBOUND"])
-async def test_a_shared_connection_carries_several_calls_on_one_handshake(mutual: Trunk, direction: Direction) -> None:
+async def test_a_shared_connection_has_one_handshake_for_several_calls(
+    mutual: Trunk,
+    direction: Direction,
+) -> None:
     shape = CallShape(direction, 0.1, False, "caller", new_connection=False)
     assert await mutual.call(shape) == CallResult(200)
     mutual.edge.serve([mutual.pki.b])
@@ -477,7 +493,10 @@ async def test_a_certificate_for_another_name_is_refused_by_the_carrier(plain: T
 
 
 @pytest.mark.parametrize("direction", ["INBOUND", "OUTBOUND"])
-async def test_invites_are_rejected_on_a_certificate_but_not_re_invites(mutual: Trunk, direction: Direction) -> None:
+async def test_invites_are_rejected_on_a_certificate_but_not_re_invites(
+    mutual: Trunk,
+    direction: Direction,
+) -> None:
     pki, edge = mutual.pki, mutual.edge
     rejecting = edge.reject_invites_on if direction == "INBOUND" else mutual.carrier.reject_invites_on
     early = asyncio.create_task(mutual.call(CallShape(direction, 0.6, True, "caller", True)))

@@ -7,7 +7,7 @@ from aiosipua import SipRequest, SipResponse
 
 from lab.sip import SipFraming, SipFramingError
 
-INVITE = b"INVITE sip:a@example.com SIP/2.0\r\nv: SIP/2.0/TLS host;branch=z9hG4bK1\r\nl: 5\r\nCall-ID: 1\r\n\r\nv=0\r\n"
+INVITE = b"INVITE sip:a@b.c SIP/2.0\r\nv: SIP/2.0/TLS h;branch=z9hG4bK1\r\nl: 5\r\nCall-ID: 1\r\n\r\nv=0\r\n"
 OK = b"SIP/2.0 200 OK\r\nContent-Length:0\r\nCall-ID: 1\r\n\r\n"
 
 

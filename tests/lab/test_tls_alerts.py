@@ -96,7 +96,7 @@ BAD_LEAVES = {
 
 
 @pytest.mark.parametrize("cause", BAD_LEAVES)
-async def test_a_refused_server_certificate_is_named_by_both_sides(cause: str, version: ssl.TLSVersion) -> None:
+async def test_both_sides_name_a_refused_server_certificate(cause: str, version: ssl.TLSVersion) -> None:
     server = server_context(BAD_LEAVES[cause].identity)
     server.maximum_version = version
     client, served = await meet(client_context(ROOT.pem), server)
@@ -125,7 +125,7 @@ async def test_a_certificate_for_the_wrong_role_is_unsupported(version: ssl.TLSV
 
 
 @pytest.mark.parametrize("cause", BAD_LEAVES)
-async def test_a_refused_client_certificate_is_named_by_both_sides(cause: str, version: ssl.TLSVersion) -> None:
+async def test_both_sides_name_a_refused_client_certificate(cause: str, version: ssl.TLSVersion) -> None:
     server = server_context(LEAF.identity, client_trust_pem=ROOT.pem)
     server.maximum_version = version
     client, served = await meet(client_context(ROOT.pem, identity=BAD_LEAVES[cause].identity), server)
