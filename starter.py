@@ -111,8 +111,11 @@ def status(
 ) -> None:
     """Show where a rotation stands, by which figures, and how to answer it."""
 
+    if watching and as_json:
+        raise typer.BadParameter("--watch is for people, --json for programs: ask again instead")
+
     async def look(desk: Desk) -> ExitCode:
-        if watching and not as_json:
+        if watching:
             return await _watched(desk, name)
         report = await desk.rotations.report(name)
         if as_json:

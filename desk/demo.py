@@ -117,7 +117,7 @@ class Demo:
         self._say(heading(stage.web_ui, link, str(lab.lab.settings.parent)))
         carriers: dict[str, Carrier] = {name: HttpHealthCarrier(name, p) for name, p in settings.carriers.items()}
         try:
-            with DemoView(self._console, plan=plan, plain=self._plain) as view:
+            with DemoView(self._console, web_ui=stage.web_ui, plan=plan, plain=self._plain) as view:
                 report, lost_before_a = await self._watch(stage, rotations, lab, plan, carriers, view)
         finally:
             for carrier in carriers.values():

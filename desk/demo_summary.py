@@ -114,7 +114,7 @@ def _calls(outcome: Outcome) -> Text:
     each = ", ".join(f"{name} {trunk.calls.placed}/{trunk.calls.lost}" for name, trunk in trunks.items())
     text = Text.assemble(f"{placed} placed, ", (f"{lost} lost", "bold red" if lost else "green"))
     text.append(f"  (placed/lost: {each})")
-    if outcome.lost_before_a is not None:
+    if lost and outcome.lost_before_a is not None:
         text.append(f"; {lost - outcome.lost_before_a} of them after A was back alone")
     causes = sorted({loss.cause for trunk in trunks.values() for loss in trunk.last_losses})
     if causes:

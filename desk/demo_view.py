@@ -26,8 +26,8 @@ NOTES_SHOWN = 3
 class DemoView:
     """Use as a context manager; `update` with every look, `note` for what the demo itself does."""
 
-    def __init__(self, console: Console, *, plan: Plan, plain: bool) -> None:
-        self._console = console
+    def __init__(self, console: Console, *, web_ui: str, plan: Plan, plain: bool) -> None:
+        self._console, self._web_ui = console, web_ui
         self._adopt_share, self._plain = plan.thresholds.adopt_share, plain
         self._changes = Changes()
         self._notes: list[str] = []
@@ -55,7 +55,7 @@ class DemoView:
 
     def _picture(self, report: Report, traffic: Mapping[str, Traffic]) -> RenderableType:
         parts: list[RenderableType] = [
-            brief_view(report, plain=self._plain, beside=self._table(traffic)),
+            brief_view(report, link=f"Web UI  {self._web_ui}", plain=self._plain, beside=self._table(traffic)),
             *(Text(note, style="bold yellow") for note in self._notes[-NOTES_SHOWN:]),
         ]
         return Group(*parts)

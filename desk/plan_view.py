@@ -17,7 +17,7 @@ from desk.start_text import approvals_text
 from desk.times import clock, span
 from domain.gates import Finding, Verdict
 from domain.handshakes import Record, percent
-from domain.plan import Plan, duration_text, limits_undercut
+from domain.plan import Plan, limits_undercut
 
 
 class PlanAnswer(Record):
@@ -47,7 +47,7 @@ def plan_view(told: PlanAnswer) -> RenderableType:
     certificate, thresholds = plan.certificate, plan.thresholds
     head = Text.assemble(("Plan ", "bold"), (plan.name, "bold cyan"), (f"  SHA-256 {told.sha256[:12]}", "dim"))
     facts = Text(
-        f"B: {certificate.common_name}, {certificate.key_type}, {duration_text(certificate.lifetime)}\n"
+        f"B: {certificate.common_name}, {certificate.key_type}, for {span(certificate.lifetime)}\n"
         f"Gates pass from {percent(thresholds.success)}; the guard turns back below {percent(thresholds.breach)}\n"
         f"Approvals: {approvals_text(plan)}\n"
         f"Takes at least {span(shortest(plan))}, people and traffic not counted"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from desk.lab_client import LabFile
-from desk.processes import Child, Children
+from desk.processes import Child, ChildFailed, Children
 from lab.temporal_server import TemporalServer, pick_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,6 +80,8 @@ class Stage:
     def check(self) -> None:
         """Raises `ChildFailed` when something has ended on its own."""
         self._children.check()
+        if not self._temporal.running:
+            raise ChildFailed(f"Temporal ended on its own; its log is {self._temporal.log}")
 
     def tails(self) -> str:
         """The end of every log."""

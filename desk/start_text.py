@@ -1,7 +1,12 @@
-"""What the Web UI shows of a rotation before it has done anything: summary and details of the plan, in markdown."""
+"""What the Web UI shows of a rotation before it has done anything: summary and details, in markdown.
+
+Lists, because the Web UI draws tables without any space between their columns.
+"""
 
 from __future__ import annotations
 
+from desk.times import span
+from domain.handshakes import percent
 from domain.plan import Plan, duration_text, limits_undercut
 
 
@@ -14,32 +19,28 @@ def summary(plan: Plan) -> str:
 def details(plan: Plan) -> str:
     """Plan, endpoints, thresholds, approvals and timings."""
     certificate, thresholds, timings = plan.certificate, plan.thresholds, plan.timings
-    trunks = [
-        f"| {e.name} | {e.platform} | {e.fqdn} | {e.role} | {e.topology} | {len(e.nodes)} |" for e in plan.endpoints
+    endpoints = [
+        f"- **{e.name}**: {e.fqdn} on `{e.platform}`, {e.role}, {e.topology}, {len(e.nodes)} node"
+        f"{'s' if len(e.nodes) > 1 else ''}, carrier `{e.carrier}`"
+        for e in plan.endpoints
+    ]
+    limits = [
+        f"- a gate passes from {percent(thresholds.success)} of at least {thresholds.minimum_sample}",
+        f"- the guard turns back below {percent(thresholds.breach)} of at least {thresholds.guard_sample}",
+        f"- ADOPT ends at {percent(thresholds.adopt_share)} of new calls on B",
+    ]
+    waits = [
+        f"- SOAK {duration_text(timings.soak)}",
+        f"- OVERLAP {duration_text(timings.overlap)} from the last bind",
+        f"- HOLD {duration_text(timings.hold)}",
     ]
     lines = [
         f"**Plan** `{plan.name}`, SHA-256 `{plan.sha256[:12]}`",
-        f"**B** {certificate.common_name}, {certificate.key_type}, {duration_text(certificate.lifetime)}, "
+        f"**B** {certificate.common_name}, {certificate.key_type}, for {span(certificate.lifetime)}, "
         f"signed by `{certificate.ca}`, key in `{certificate.custody}`",
-        "\n".join(["| endpoint | platform | trunk | role | topology | nodes |", "|---|---|---|---|---|---|", *trunks]),
-        "\n".join(
-            [
-                "| threshold | value |",
-                "|---|---|",
-                f"| a gate passes from | {thresholds.success:.2%} of at least {thresholds.minimum_sample} |",
-                f"| the guard turns back below | {thresholds.breach:.2%} of at least {thresholds.guard_sample} |",
-                f"| ADOPT ends at | {thresholds.adopt_share:.0%} of new calls on B |",
-            ]
-        ),
-        "\n".join(
-            [
-                "| wait | time |",
-                "|---|---|",
-                f"| SOAK | {duration_text(timings.soak)} |",
-                f"| OVERLAP, from the last bind | {duration_text(timings.overlap)} |",
-                f"| HOLD | {duration_text(timings.hold)} |",
-            ]
-        ),
+        "\n".join(["**Endpoints**", "", *endpoints]),
+        "\n".join(["**Thresholds**", "", *limits]),
+        "\n".join(["**Waits**", "", *waits]),
         f"**Approvals** {approvals_text(plan)}",
     ]
     undercut = limits_undercut(plan)

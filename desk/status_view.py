@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from desk.commands import approve_command, rollback_command
-from desk.figures import STYLES, Figure, bar, from_finding, share_text, spoken
+from desk.figures import STYLES, Figure, bar, from_finding, share_text, spoken, worst_first
 from desk.report import Look, Report
 from desk.timeline import compact, timeline
 from desk.times import clock, span
@@ -44,7 +44,7 @@ def status_view(report: Report, *, link: str | None = None, plain: bool = False)
 def brief_view(
     report: Report, *, link: str | None = None, plain: bool = False, beside: RenderableType | None = None
 ) -> RenderableType:
-    """What changes while one watches: phases, what is `beside` the rotation, the gate that runs, the guard."""
+    """What changes while one watches, the least important last: a terminal may cut it off at its lower edge."""
     parts: list[RenderableType] = [_headline(report)]
     if link:
         parts.append(Text(link, style="dim"))
@@ -53,7 +53,7 @@ def brief_view(
     status = report.status
     parts += [compact(status.phases, plain=plain), *_state(report, status)]
     parts += [beside] if beside is not None else []
-    parts += [*running_gates(report, plain), *_guard(report, status), *_retried(report)]
+    parts += [*_guard(report, status), *_retried(report), *_running_gates(report, plain, brief=True)]
     return Group(*parts)
 
 
@@ -128,10 +128,10 @@ def _gates(report: Report, status: RotationStatus, plain: bool) -> list[Renderab
     parts: list[RenderableType] = []
     for gate in status.gates:
         parts += [_verdict(gate), *figure_table([from_finding(f) for f in gate.findings], plain)]
-    return parts + running_gates(report, plain)
+    return parts + _running_gates(report, plain)
 
 
-def running_gates(report: Report, plain: bool) -> list[RenderableType]:
+def _running_gates(report: Report, plain: bool, *, brief: bool = False) -> list[RenderableType]:
     """The last look of every gate that is being watched, with its figures as bars."""
     parts: list[RenderableType] = []
     for name in GATES:
@@ -139,7 +139,8 @@ def running_gates(report: Report, plain: bool) -> list[RenderableType]:
         if look is not None:
             said = look.said or ""
             parts.append(Text.assemble((f"{name} ", "bold"), (f"look {look.attempt}{_next(look)}", "cyan")))
-            parts += figure_table(spoken(said), plain) or [Text(f"  {said}", style="dim")]
+            figures = worst_first(spoken(said)) if brief else spoken(said)
+            parts += figure_table(figures, plain, one_line=brief) or [Text(f"  {said}", style="dim")]
     return parts
 
 
@@ -152,12 +153,14 @@ def _verdict(gate: GateResult) -> Text:
     return line
 
 
-def figure_table(figures: list[Figure], plain: bool) -> list[RenderableType]:
-    """Figures that have a share, as bars; nothing when there is none."""
+def figure_table(figures: list[Figure], plain: bool, *, one_line: bool = False) -> list[RenderableType]:
+    """Figures that have a share, as bars; nothing when there is none. `one_line` cuts what does not fit."""
     shares = [figure for figure in figures if figure.threshold is not None]
     if not shares:
         return []
     table = Table(box=None, show_header=False, pad_edge=True)
+    for column in range(4):
+        table.add_column(no_wrap=column < 2 or one_line)
     for figure in shares:
         table.add_row(
             bar(figure.value, figure.threshold, plain=plain),

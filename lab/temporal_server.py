@@ -117,6 +117,11 @@ class TemporalServer:
         """Process id while it runs."""
         return self._process.pid if self._process else None
 
+    @property
+    def running(self) -> bool:
+        """True from its start until it has ended, however it ended."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start it and wait until its namespace answers. Raises `TemporalFailed` when it does not."""
         fixed = self._port is not None

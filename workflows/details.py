@@ -6,6 +6,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from domain.gates import GateResult
+    from domain.phases import GUARDED
     from domain.rotation import short
 
 from workflows.state import RotationState
@@ -18,6 +19,8 @@ def details(state: RotationState) -> str:
     paragraphs = [f"## {state.phase}", *_now(state), *_certificates(state)]
     if state.guard is not None:
         paragraphs.append(f"**Guard** {state.guard.verdict}: {state.guard.text}")
+    elif state.phase in GUARDED:
+        paragraphs.append("**Guard** watches; its last look is the message of the pending activity `guard`")
     if state.last_gate is not None:
         paragraphs.append(_gate(state.last_gate))
     rows = [f"| {time.phase} | {time.entered_at:%Y-%m-%d %H:%M:%S} |" for time in state.phases]
