@@ -18,7 +18,6 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from adapters.registry import Adapters
 from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
@@ -29,6 +28,7 @@ from activities.edge import EdgeActivities
 from activities.failures import FailureInterceptor
 from activities.health import HealthActivities
 from activities.preflight import PreflightActivities
+from adapters.registry import Adapters
 from connection import TASK_QUEUE, connect, register_search_attributes
 from domain.errors import RotatorError, SettingsInvalid
 from settings import load_settings

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from adapters.registry import Adapters
 from temporalio import activity
 
 from adapters.notify.base import Notice
+from adapters.registry import Adapters
 from domain.handshakes import Record
 
 

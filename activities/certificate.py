@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from adapters.registry import Adapters
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from temporalio import activity
 
 from adapters.pki.base import RevocationReason, RevocationStatus
+from adapters.registry import Adapters
 from domain.certificates import CertificateCase, CertificateFacts, RuleResult, check_certificate, facts, spki_sha256
 from domain.errors import CertificateRefused, NotAsWritten
 from domain.handshakes import Record

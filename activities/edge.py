@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from adapters.registry import Adapters
 from temporalio import activity
 
 from activities.baseline import EndpointRequest
 from adapters.dns.base import SrvRecord, SrvSet
 from adapters.edges.base import Canary, Edge, TrunkChange, TrunkSettings, TrunkState
 from adapters.probe.base import ProbeResult, ProbeTarget
+from adapters.registry import Adapters
 from domain.errors import NotAsWritten, RequestRefused, ServerFailed, Unreachable
 from domain.handshakes import Record
 from domain.plan import Endpoint, SrvPreference, Topology

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
-from adapters.registry import Adapters
 from temporalio import activity
 
 from activities.baseline import EndpointBaseline
 from activities.looks import LOOK_DEADLINE_S, Blind, Sight, Watched, look_within, nothing_new
 from adapters.edges.base import EdgeHealth
 from adapters.probe.base import ProbeResult, ProbeTarget
+from adapters.registry import Adapters
 from domain.errors import RotatorError
 from domain.gates import (
     Finding,
@@ -280,6 +280,7 @@ class HealthActivities:
                 now=self._clock(),
                 timings=plan.timings,
                 window_is_widest=window >= widest,
+                certificates=(request.sha256_a, request.sha256_b),
             )
             if found is not None:
                 return found

@@ -17,6 +17,9 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from domain.errors import RotatorError
 from domain.handshakes import Record
 
+TEXT_LIMIT = 2000
+"""Characters of a look's words, which the Web UI and the desk show."""
+
 LOOK_DEADLINE_S = 2.5
 """Seconds after which a look says BLIND."""
 
@@ -50,7 +53,7 @@ async def look_within(deadline_s: float, look: Callable[[], Awaitable[T]]) -> T:
 def nothing_new(text: str, interval: timedelta) -> ApplicationError:
     """The benign error that lets Temporal look again after `interval`; `text` is shown in the Web UI."""
     return ApplicationError(
-        text[:500], type="NothingNew", category=ApplicationErrorCategory.BENIGN, next_retry_delay=interval
+        text[:TEXT_LIMIT], type="NothingNew", category=ApplicationErrorCategory.BENIGN, next_retry_delay=interval
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
-from adapters.registry import Adapters
 from temporalio import activity
 
 from activities.baseline import EndpointBaseline, EndpointExamined
@@ -13,6 +12,7 @@ from adapters.dns.base import SrvSet
 from adapters.edges.base import Canary, Edge, TrunkState
 from adapters.pki.base import BackDating
 from adapters.probe.base import ProbeResult, ProbeTarget
+from adapters.registry import Adapters
 from domain.certificates import CertificateFacts, facts
 from domain.errors import RotatorError
 from domain.gates import Finding, Verdict, not_checked

@@ -35,10 +35,16 @@ _CODES: tuple[tuple[type[RotatorError], ExitCode], ...] = (
 _SILENT = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED})
 
 
+def no_namespace(error: RPCError) -> bool:
+    """True when it is the namespace that Temporal does not know."""
+    return error.status is RPCStatusCode.NOT_FOUND and "namespace" in error.message.lower()
+
+
 def code_of(error: Exception) -> ExitCode:
     """The exit code of an error."""
     if isinstance(error, RPCError):
-        return ExitCode.UNREACHABLE if error.status in _SILENT else ExitCode.UNEXPECTED
+        gone = error.status in _SILENT or no_namespace(error)
+        return ExitCode.UNREACHABLE if gone else ExitCode.UNEXPECTED
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.UNEXPECTED)
 
 
@@ -47,6 +53,8 @@ def text_of(error: Exception) -> str:
     if isinstance(error, RPCError):
         if error.status in _SILENT:
             return f"Temporal does not answer: {error.message}; do: see that it runs at TEMPORAL_ADDRESS"
+        if no_namespace(error):
+            return f"Temporal: {error.message}; do: create the namespace, or set TEMPORAL_NAMESPACE"
         return f"Temporal says {error.status.name}: {error.message}"
     if isinstance(error, WorkflowFailureError):
         return f"the workflow failed: {innermost(error)}"

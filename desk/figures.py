@@ -12,7 +12,7 @@ from domain.handshakes import Record, percent
 
 BAR_CELLS = 20
 
-CUT_AT = 500
+CUT_AT = 2000
 """Characters at which a watcher's last words are cut, in the middle of a part."""
 
 _SPOKEN = re.compile(

@@ -26,7 +26,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from connection import TASK_QUEUE, register_search_attributes
-from desk.failures import Refused, innermost
+from desk.failures import Refused, innermost, no_namespace
 from desk.looks import looks_of
 from desk.report import DryRun, Report, Row
 from desk.start_text import details, summary
@@ -141,7 +141,7 @@ class Rotations:
             try:
                 found = await self._client.get_workflow_handle(candidate).describe()
             except RPCError as error:
-                if error.status is not RPCStatusCode.NOT_FOUND:
+                if error.status is not RPCStatusCode.NOT_FOUND or no_namespace(error):
                     raise
             else:
                 if found.workflow_type == WORKFLOW:

@@ -209,7 +209,7 @@ def _alerts(status: RotationStatus) -> list[RenderableType]:
     lines = Text()
     for alert in status.alerts[-_SHOWN:]:
         delivered = {True: "", False: "  NOT DELIVERED", None: "  being delivered"}[alert.delivered]
-        lines.append(f"{clock(alert.at, day=False)}  {alert.kind}: {alert.summary}{delivered}\n")
+        lines.append(f"{clock(alert.at, day=False)}  to {alert.to}, {alert.kind}: {alert.summary}{delivered}\n")
     lines.rstrip()
     return [Text("Notices and alerts", style="bold"), lines] if lines else []
 

@@ -6,7 +6,7 @@ is not decidable (too few, stale, contradicting), ERROR is a source that could n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -311,11 +311,14 @@ def guard_endpoint(
     now: datetime,
     timings: Timings,
     window_is_widest: bool,
+    certificates: Collection[str] | None = None,
 ) -> GuardFinding | None:
     """One endpoint in one window; None asks for a wider window (fewer attempts than the guard's sample).
 
     BREACH: success of handshakes or call setups below the line on any certificate that has the sample, consecutive
     certificate alerts from known peers, or traffic that the carrier reports and a talking platform does not see.
+    Only the rotation's own `certificates` are held against the carrier's figures, and what it could attribute to none:
+    a platform forgets the figures of a certificate that was deleted from it (an earlier run's), a carrier does not.
     BLIND: stale figures, or a platform that says nothing at all while the carrier reports attempts.
     """
     for finding in freshness(platform, now=now, stale_after=timings.stale_after):
@@ -355,8 +358,12 @@ def guard_endpoint(
         )
     # Stale figures of the carrier are none: old traffic must not make a quiet trunk look gone.
     usable = carrier is not None and abs(carrier.age(now)) <= timings.stale_after
-    reported = handshakes(carrier.real()).attempts if carrier is not None and usable else None
-    if reported is not None and reported - seen.attempts >= thresholds.guard_sample:
+    reported = None
+    if carrier is not None and usable:
+        ours = (s for s in carrier.real() if certificates is None or s.sha256 is None or s.sha256 in certificates)
+        reported = handshakes(ours).attempts
+    covered = not platform.reset_within()
+    if covered and reported is not None and reported - seen.attempts >= thresholds.guard_sample:
         if not platform.samples:
             return GuardFinding(
                 endpoint=endpoint.name,

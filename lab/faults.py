@@ -48,6 +48,7 @@ class Faults:
         self._clock = clock
         self._armed: dict[str, _Armed] = {}
         self._seen_b: frozenset[str] = frozenset()
+        self._bound = False
         self._effects: dict[str, Effect] = {}
         self._requests: Counter[str] = Counter()
         for name in armed:
@@ -74,7 +75,9 @@ class Faults:
 
     def pool_changed(self, pool: Iterable[str]) -> None:
         """A trunk's pool holds these fingerprints now: whatever is not A is B, and B's arrival is BIND."""
-        seen_b = self._seen_b | (frozenset(pool) - {self._a})
+        others = frozenset(pool) - {self._a}
+        self._bound = bool(others)
+        seen_b = self._seen_b | others
         if seen_b == self._seen_b:
             return
         self._seen_b = seen_b
@@ -92,7 +95,8 @@ class Faults:
         return armed is not None and armed.active_since is not None
 
     def _wake(self, name: str) -> None:
-        if not self._seen_b:
+        """Comes on when a B is bound now; one that an earlier rotation took back does not count."""
+        if not self._bound:
             return
         armed = self._armed[name]
         if armed.active_since is None:

@@ -332,7 +332,7 @@ class Conduct:
             sent_at=workflow.now(),
         )
         state.record("notice", {"id": notice.id, "to": profile, "kind": kind, "summary": notice.summary})
-        state.alerts.append(AlertStatus(at=notice.sent_at, kind=kind, summary=notice.summary))
+        state.alerts.append(AlertStatus(at=notice.sent_at, to=profile, kind=kind, summary=notice.summary))
         task = asyncio.create_task(self._deliver(profile, notice, len(state.alerts) - 1))
         self._notices.add(task)
         task.add_done_callback(self._notices.discard)

@@ -49,13 +49,11 @@ def _now(state: RotationState) -> list[str]:
 
 
 def _certificates(state: RotationState) -> list[str]:
-    rows = [
-        f"| {name} | `{short(c.sha256)}` | `{c.serial}` | {c.not_after:%Y-%m-%d %H:%M} |"
+    return [
+        f"**{name}** SHA-256 `{short(c.sha256)}`, serial `{c.serial}`, expires {c.not_after:%Y-%m-%d %H:%M} UTC"
         for name, c in (("A", state.a), ("B", state.b))
         if c is not None
     ]
-    head = ["| certificate | SHA-256 | serial | expires (UTC) |", "|---|---|---|---|"]
-    return ["\n".join([*head, *rows])] if rows else []
 
 
 def _gate(gate: GateResult) -> str:

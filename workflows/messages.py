@@ -114,9 +114,10 @@ class GuardStatus(Record):
 
 
 class AlertStatus(Record):
-    """An alert that was raised, and whether it was delivered."""
+    """A notice or alert that was sent, to which profile of the settings, and whether it was delivered."""
 
     at: datetime
+    to: str
     kind: str
     summary: str
     delivered: bool | None = None

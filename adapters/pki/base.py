@@ -63,7 +63,13 @@ class CertificateAuthority(Protocol):
         ...
 
     async def sign(
-        self, csr_pem: str, *, common_name: str, dns_names: Sequence[str], ip_addresses: Sequence[str], lifetime: timedelta
+        self,
+        csr_pem: str,
+        *,
+        common_name: str,
+        dns_names: Sequence[str],
+        ip_addresses: Sequence[str],
+        lifetime: timedelta,
     ) -> str:
         """Signs and returns leaf + intermediates as PEM, root left out. Not idempotent: see `find_issued`."""
         ...

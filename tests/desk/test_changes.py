@@ -28,7 +28,7 @@ def test_what_is_waited_for_is_told_when_it_changes() -> None:
 def test_a_notice_does_not_repeat_what_was_just_told() -> None:
     changes = Changes()
     breach = GuardStatus(verdict=GuardVerdict.BREACH, text="east: 12 of 40 (30.00 %)", at=at(50))
-    notice = AlertStatus(at=at(50), kind="breach", summary="east: 12 of 40 (30.00 %)")
+    notice = AlertStatus(at=at(50), to="ops", kind="breach", summary="east: 12 of 40 (30.00 %)")
     lines = changes.lines(report(status(guard=breach, alerts=(notice,))))
     assert "18:00:50  guard BREACH: east: 12 of 40 (30.00 %)" in lines
     assert "18:00:50  notice breach" in lines

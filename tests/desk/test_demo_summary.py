@@ -62,7 +62,7 @@ def rolled_back(**changes: Any) -> Outcome:
 
 
 def test_a_completion_without_any_loss_ends_with_0_and_shows_its_figures() -> None:
-    text = rendered(summary_view(completed()), width=140)
+    text = rendered(summary_view(completed()), width=600)
     assert completed().exit_code == 0
     for words in (
         "COMPLETED",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,6 +21,12 @@ from tests.desk.conftest import Run
 from tests.desk.stand_in import StandIn, StandInDryRun
 
 Say = Callable[..., "asyncio.Future[Result]"]
+
+
+def change_key(settings_file: Path, key_id: str) -> None:
+    """Another key, under this id."""
+    settings_file.with_name("codec.key").write_text(base64.b64encode(b"x" * 32).decode())
+    settings_file.write_text(settings_file.read_text().replace("k1", key_id))
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -70,6 +77,16 @@ class TestWithoutWorker:
             assert result.exit_code == 5
             assert "no worker polls the task queue" in result.stderr
         assert run("list", "--json").stdout.strip() == "[]"
+
+    def test_a_namespace_that_does_not_exist_is_named(
+        self, run: Run, temporal: str, plan: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TEMPORAL_NAMESPACE", "nowhere")
+        for verb in (("list",), ("status", "x"), ("rollback", "x"), ("start", plan[1])):
+            result = run(*verb)
+            assert result.exit_code == 5, result.stderr
+            assert "nowhere" in result.stderr
+            assert "TEMPORAL_NAMESPACE" in result.stderr
 
     def test_an_unknown_rotation_is_refused(self, run: Run, temporal: str) -> None:
         for verb in (("status", "x"), ("approve", "x", "prefer"), ("rollback", "x")):
@@ -134,6 +151,20 @@ class TestWithWorker:
         assert status["status"]["phase"] == "ROLLED_BACK"
         rows = json.loads((await say("list", "--json", "--phase", "rolled_back")).stdout)
         assert f"rotation-{name}" in {row["id"] for row in rows}
+
+    async def test_an_answer_under_another_key_is_named_as_such(
+        self, say: Say, plan: tuple[str, str], settings_file: Path
+    ) -> None:
+        name, file = plan
+        await say("start", file)
+        change_key(settings_file, "k1")
+        changed = await say("status", name)
+        assert changed.exit_code == 5
+        assert "codec.keys.k1: a payload was changed after its encryption" in changed.stderr
+        change_key(settings_file, "k2")
+        other = await say("status", name)
+        assert other.exit_code == 5
+        assert "key id 'k1'; known: k2" in other.stderr
 
     async def test_rotations_are_listed_by_platform(self, say: Say, plan: tuple[str, str]) -> None:
         name, file = plan

@@ -106,7 +106,7 @@ def test_what_is_retried_is_shown_with_its_error() -> None:
 
 def test_messages_and_undelivered_alerts_are_shown() -> None:
     decision = Decision(at=at(5), message="approve", outcome="early: that gate is not waiting yet", by="eve", gate="x")
-    alert = AlertStatus(at=at(6), kind="blind", summary="the guard cannot see", delivered=False)
+    alert = AlertStatus(at=at(6), to="ops", kind="blind", summary="the guard cannot see", delivered=False)
     text = rendered(status_view(report(status(decisions=(decision,), alerts=(alert,)))))
     assert "approve x by eve: early: that gate is not waiting yet" in text
     assert "the guard cannot see  NOT DELIVERED" in text

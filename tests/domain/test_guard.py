@@ -32,7 +32,12 @@ def carrier(attempts: int, **changes: Any) -> Reading:
 
 
 def look(
-    platform: Reading, told: Reading | None = None, *, widest: bool = True, thresholds: Thresholds | None = None
+    platform: Reading,
+    told: Reading | None = None,
+    *,
+    widest: bool = True,
+    thresholds: Thresholds | None = None,
+    certificates: tuple[str, ...] | None = None,
 ) -> GuardFinding | None:
     return guard_endpoint(
         EAST,
@@ -42,6 +47,7 @@ def look(
         now=NOW,
         timings=TIMINGS,
         window_is_widest=widest,
+        certificates=certificates,
     )
 
 
@@ -204,6 +210,27 @@ def test_traffic_that_is_gone_turns_back_in_the_first_window() -> None:
     assert found is not None
     assert found.verdict is GuardVerdict.BREACH
     assert found.seen == "traffic is gone: the carrier reports 250 attempts, the platform saw 0"
+
+
+def test_a_certificate_of_an_earlier_run_that_only_the_carrier_remembers_is_no_lost_traffic() -> None:
+    """The platform forgets the figures of a certificate that was deleted from it."""
+    earlier = "e" * 64
+    told = reading(
+        sample(reporter=Reporter.CARRIER, sha256=earlier, handshakes=tally(500)),
+        sample(reporter=Reporter.CARRIER, sha256=A, handshakes=tally(19)),
+        reporter=Reporter.CARRIER,
+    )
+    assert verdict(reading(seen(tally(19), sha256=A)), told, certificates=(A, B)) is GuardVerdict.QUIET
+    unattributed = reading(
+        sample(reporter=Reporter.CARRIER, sha256=None, handshakes=tally(0, connection_reset=500)),
+        reporter=Reporter.CARRIER,
+    )
+    assert verdict(reading(NOTHING), unattributed, certificates=(A, B)) is GuardVerdict.BREACH
+
+
+def test_counters_that_were_reset_are_not_held_against_the_carriers() -> None:
+    restarted = reading(seen(tally(10)), counters_since=NOW - timedelta(seconds=5))
+    assert verdict(restarted, carrier(500)) is GuardVerdict.QUIET
 
 
 # -- blind -------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
@@ -57,6 +57,17 @@ class LabProcess:
         answer = self.http.post(path, json=body or {})
         answer.raise_for_status()
         return answer.json()
+
+    def as_found(self) -> bool:
+        """True when both trunks serve A alone, as at the start."""
+        trunks = self.get("/lab/state")["trunks"]
+        return all(trunk["pool"] == [self.facts["certificate_a"]] for trunk in trunks.values())
+
+    def calm(self) -> None:
+        """Ends every fault."""
+        for name, fault in self.get("/lab/faults").items():
+            if fault["armed"]:
+                self.fault(name, on=False)
 
     def fault(self, name: str, on: bool = True) -> None:
         """Arms or disarms a fault."""
@@ -151,7 +162,10 @@ class Rotation:
 
         async def seen() -> RotationStatus | None:
             status = await self.status()
-            return status if condition(status) else None
+            if condition(status):
+                return status
+            assert status.failure is None, f"it ended before {what}: {status.failure}"
+            return None
 
         return await until(seen, what)
 
@@ -162,13 +176,12 @@ class Rotation:
 
     async def fails(self) -> ApplicationError:
         """The typed error of a rotation that ends as failed."""
-        try:
+        with pytest.raises(WorkflowFailureError) as failed:
             async with asyncio.timeout(PATIENCE_S * 2):
-                summary = await self.handle.result()
-        except WorkflowFailureError as failure:
-            assert isinstance(failure.cause, ApplicationError), failure.cause
-            return failure.cause
-        raise AssertionError(f"the rotation completed: {summary}")
+                await self.handle.result()
+        cause = failed.value.cause
+        assert isinstance(cause, ApplicationError), cause
+        return cause
 
     async def history_json(self) -> str:
         """The whole history as JSON."""
@@ -220,10 +233,9 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def staged(temporal_address: str, lab: LabProcess) -> AsyncIterator[Stage]:
-    """A stage with a worker in this process."""
-    os.environ["TEMPORAL_ADDRESS"] = temporal_address
-    settings = load_settings(lab.directory / "settings.toml")
+async def staged(temporal_address: str, lab: LabProcess, settings_file: Path | None = None) -> AsyncIterator[Stage]:
+    """A stage with a worker in this process; `settings_file` stands in for the lab's own."""
+    settings = load_settings(settings_file or lab.directory / "settings.toml")
     converter = data_converter(EncryptionCodec(load_keyring(settings.codec)))
     client = await Client.connect(temporal_address, data_converter=converter)
     adapters = Adapters(settings)
