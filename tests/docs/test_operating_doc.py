@@ -1,4 +1,4 @@
-"""docs/operating.md against the code: every kind of alert, outcome, check and message that a person can meet is there."""
+"""docs/operating.md against the code: every alert, outcome, check and message that a person can meet is there."""
 
 from __future__ import annotations
 
@@ -103,10 +103,10 @@ def test_every_check_that_may_be_not_checked_is_explained() -> None:
 def test_the_gates_and_who_may_override_them_are_those_of_the_code() -> None:
     overridable = {}
     for _, node in calls("workflows", "gate"):
-        watcher = node.args[0]
-        given = {keyword.arg: keyword.value for keyword in node.keywords}
-        if isinstance(watcher, ast.Attribute) and isinstance(given.get("overridable"), ast.Constant):
-            overridable[watcher.attr] = given["overridable"].value
+        for keyword in node.keywords:
+            if keyword.arg == "overridable" and isinstance(keyword.value, ast.Constant):
+                assert isinstance(node.args[0], ast.Attribute)
+                overridable[node.args[0].attr] = keyword.value.value
     assert set(overridable) == set(GATES)
     said = {row[0].strip("`"): row[2] for row in table("## INCONCLUSIVE gates and overrides")}
     assert {gate: text.startswith("yes") for gate, text in said.items()} == overridable
