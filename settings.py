@@ -8,6 +8,7 @@ A TOML file (`SIP_ROTATE_SETTINGS`, default `settings.toml`) with environment va
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -65,22 +66,26 @@ class SecretSource(SettingsModel):
         return SecretStr(value)
 
 
+def _must_be_https(url: str, field: str, *, lab: bool) -> None:
+    if not url.startswith("https://") and not (lab and url.startswith("http://")):
+        raise ValueError(f"{field} must be https:// (http:// is for profiles marked lab = true), seen {url!r}")
+
+
+Timeout = Annotated[Duration, Field(gt=timedelta(0))]
+"""Of one request; an activity makes up to four of them within its 8 s."""
+
+
 class HttpProfile(SettingsModel):
     """How an HTTP API is reached. Plain http is accepted for profiles marked `lab = true` only."""
 
     base_url: str
     ca_file: Path | None = Field(default=None, description="CA bundle that signs the API's own certificate")
-    timeout: Duration = Field(
-        default="2s",
-        validate_default=True,
-        description="of one request; an activity makes up to four of them in its 8 s",
-    )
+    timeout: Timeout = timedelta(seconds=2)
     lab: bool = False
 
     @model_validator(mode="after")
     def _https_outside_a_lab(self) -> Self:
-        if not self.base_url.startswith("https://") and not (self.lab and self.base_url.startswith("http://")):
-            raise ValueError("base_url must be https:// (http:// is for profiles marked lab = true)")
+        _must_be_https(self.base_url, "base_url", lab=self.lab)
         return self
 
 
@@ -106,6 +111,11 @@ class GenesysProfile(HttpProfile):
     client_secret: SecretSource
     paths: GenesysPaths = GenesysPaths()
 
+    @model_validator(mode="after")
+    def _https_login_outside_a_lab(self) -> Self:
+        _must_be_https(self.login_url, "login_url", lab=self.lab)
+        return self
+
 
 class CxonePaths(SettingsModel):
     """Paths of the guide's CXone request and of those defined beside it (docs/platform-contract.md)."""
@@ -129,6 +139,11 @@ class CxoneProfile(HttpProfile):
     access_key_secret: SecretSource
     paths: CxonePaths = CxonePaths()
 
+    @model_validator(mode="after")
+    def _https_login_outside_a_lab(self) -> Self:
+        _must_be_https(self.auth_url, "auth_url", lab=self.lab)
+        return self
+
 
 class VaultAddress(SettingsModel):
     """A Vault-API server (HashiCorp Vault or OpenBao) and how we log in: AppRole or token."""
@@ -139,7 +154,13 @@ class VaultAddress(SettingsModel):
     role_id: str | None = None
     secret_id: SecretSource | None = None
     token: SecretSource | None = None
-    timeout: Duration = Field(default="10s", validate_default=True)
+    timeout: Timeout = timedelta(seconds=5)
+    lab: bool = False
+
+    @model_validator(mode="after")
+    def _https_outside_a_lab(self) -> Self:
+        _must_be_https(self.address, "address", lab=self.lab)
+        return self
 
     @model_validator(mode="after")
     def _one_login(self) -> Self:
@@ -157,7 +178,6 @@ class VaultPkiProfile(VaultAddress):
     role: str
     issuing_mounts: tuple[str, ...] = ()
     trust_anchor_file: Path = Field(description="PEM of the root(s) that carriers trust")
-    lab: bool = False
 
 
 class VaultKvProfile(VaultAddress):
@@ -168,7 +188,6 @@ class VaultKvProfile(VaultAddress):
     prefix: str = "rot"
     transit_mount: str = "transit"
     transit_key: str
-    lab: bool = False
 
 
 class Rfc2136Profile(SettingsModel):
@@ -180,7 +199,7 @@ class Rfc2136Profile(SettingsModel):
     zone: str
     key_name: str
     key_secret: SecretSource = Field(description="base64")
-    timeout: Duration = Field(default="3s", validate_default=True)
+    timeout: Timeout = timedelta(seconds=3)
     lab: bool = False
 
 
@@ -202,7 +221,7 @@ class WebhookProfile(HttpProfile):
 class ProbeSettings(SettingsModel):
     """Our own prober."""
 
-    timeout: Duration = Field(default="2s", validate_default=True)
+    timeout: Timeout = timedelta(seconds=2)
     trust_anchor_file: Path | None = Field(default=None, description="default: the PKI profile's trust anchors")
     client_certificate_file: Path | None = Field(default=None, description="PEM, for trunks that demand one")
     client_key_file: Path | None = None

@@ -5,13 +5,13 @@ Each looks first, acts on the difference and reads back; each may be repeated af
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from temporalio import activity
 
 from activities.baseline import EndpointRequest
-from adapters.dns.base import SrvRecord, SrvSet
+from adapters.dns.base import SrvSet
 from adapters.edges.base import Canary, Edge, TrunkChange, TrunkSettings, TrunkState
 from adapters.probe.base import ProbeResult, ProbeTarget
 from adapters.registry import Adapters
@@ -41,17 +41,20 @@ def settings_text(settings: TrunkSettings) -> str:
     return f"retransmission {suppressed}, suites {', '.join(settings.cipher_suites)}"
 
 
-def preferring(srv: SrvPreference, records: SrvSet, *, b: bool) -> SrvSet:
-    """The record set with the target of B (or of A) at the preferred priority, everything else as it is."""
-    first = srv.target_b if b else srv.target_a
-    wanted = []
-    for record in records.records:
-        if record.target in (srv.target_a, srv.target_b):
-            priority = srv.preferred_priority if record.target == first else srv.other_priority
-            record = SrvRecord(priority=priority, weight=record.weight, port=record.port, target=record.target)
-        wanted.append(record)
-    ordered = tuple(sorted(wanted, key=lambda r: (r.priority, r.weight, r.target)))
-    return SrvSet(name=records.name, ttl=records.ttl, records=ordered)
+def preferring(srv: SrvPreference, records: SrvSet) -> SrvSet:
+    """The record set with the target of B at the preferred priority, everything else as it is."""
+    return _with_priorities(records, {srv.target_b: srv.preferred_priority, srv.target_a: srv.other_priority})
+
+
+def as_recorded(srv: SrvPreference, records: SrvSet, recorded: SrvSet) -> SrvSet:
+    """The record set with both targets' priorities as PREFLIGHT recorded them; what others changed meanwhile stays."""
+    before = {r.target: r.priority for r in recorded.records if r.target in (srv.target_a, srv.target_b)}
+    return _with_priorities(records, before)
+
+
+def _with_priorities(records: SrvSet, priorities: Mapping[str, int]) -> SrvSet:
+    wanted = [r.model_copy(update={"priority": priorities.get(r.target, r.priority)}) for r in records.records]
+    return records.model_copy(update={"records": tuple(sorted(wanted, key=lambda r: (r.priority, r.weight, r.target)))})
 
 
 def srv_text(records: SrvSet) -> str:
@@ -127,12 +130,12 @@ class EdgeActivities:
         before = await edge.read_trunk(endpoint.trunk)
         if request.sha256_a in before.pool:
             health = await edge.health(endpoint.trunk)
-            calls = health.active_calls.get(request.sha256_a, 0)
-            if calls:
+            calls = health.active_calls.get(request.sha256_a)
+            if calls != 0:
                 raise NotAsWritten(
                     "A is not removed under a live call",
                     where=endpoint.name,
-                    seen=f"{calls} active calls on {short(request.sha256_a)}",
+                    seen=f"{'an unknown number of' if calls is None else calls} calls on {short(request.sha256_a)}",
                     action="wait for the calls to end",
                 )
         kept = tuple(sha256 for sha256 in before.pool if sha256 != request.sha256_a)
@@ -222,7 +225,7 @@ class EdgeActivities:
             raise RequestRefused("no SRV record set was recorded at PREFLIGHT", where=endpoint.name)
         zone = self._adapters.zone(srv.dns)
         current = await zone.read(srv.name)
-        wanted = preferring(srv, current, b=True) if b else recorded
+        wanted = preferring(srv, current) if b else as_recorded(srv, current, recorded)
         after = await zone.replace(current, wanted)
         if b:
             nodes = [node for node in endpoint.nodes if node.target == srv.target_b]

@@ -21,7 +21,9 @@ from domain.gates import (
     GuardVerdict,
     Verdict,
     adopt_findings,
+    calls_finding,
     combine,
+    freshness,
     guard_endpoint,
     not_checked,
     soak_findings,
@@ -173,6 +175,7 @@ class HealthActivities:
         probes = await self._canary(request, endpoint, count=1, call=False)
         findings += [self._canary_finding(endpoint, probe, request.sha256_b) for probe in probes]
         findings.append(not_checked("OCSP staple of B", "not part of this version", endpoint.name))
+        findings.append(not_checked("TLS ticket lifetime", "not part of this version", endpoint.name))
         return findings
 
     async def _soak(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
@@ -222,16 +225,15 @@ class HealthActivities:
 
     async def _drain(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
         health, since = await asyncio.gather(self._health(endpoint), self._platform(endpoint, request.since, now))
-        calls = health.active_calls.get(request.sha256_a, 0)
         findings = [
-            Finding(
-                check="active calls on A",
-                verdict=Verdict.INCONCLUSIVE if calls else Verdict.PASS,
-                seen=str(calls),
-                expected="0",
-                endpoint=endpoint.name,
-                value=float(calls),
-            )
+            calls_finding(
+                endpoint.name,
+                health.active_calls.get(request.sha256_a),
+                health.clock,
+                now=self._clock(),
+                stale_after=request.plan.timings.stale_after,
+            ),
+            *freshness(since, now=self._clock(), stale_after=request.plan.timings.stale_after),
         ]
         on_b = since.real(sha256=request.sha256_b)
         unseen = [peer for peer in endpoint.peers if not handshakes([s for s in on_b if s.peer == peer]).successes]

@@ -169,14 +169,20 @@ class PreflightActivities:
         findings.append(_passed("trunk", f"{trunk.name}, version {trunk.version}", endpoint=endpoint.name))
         if not trunk.enabled:
             findings.append(_failed("trunk", "disabled", "an enabled trunk", endpoint))
-        if not trunk.pool:
-            findings.append(_failed("pool", "empty", "A in the pool", endpoint))
+        if len(trunk.pool) != 1:
+            seen = ", ".join(short(sha256) for sha256 in trunk.pool) or "empty"
+            expected = "A alone; take out what an earlier rotation or an operator left, then start again"
+            findings.append(_failed("pool", seen, expected, endpoint))
         lacking = [
             name
             for name, there in (
                 ("pool", edge.capabilities.pool),
                 ("prefer", edge.capabilities.prefer or endpoint.srv is not None),
                 ("canary", edge.capabilities.canary is not Canary.NONE),
+                (
+                    "a second listener for the SRV target of B",
+                    endpoint.srv is None or edge.capabilities.canary is Canary.PORT,
+                ),
                 ("handshakes per certificate", edge.capabilities.per_certificate_handshakes),
                 ("active calls per certificate", edge.capabilities.active_calls),
             )

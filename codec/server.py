@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
@@ -29,7 +29,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
-from temporalio.api.common.v1 import Payloads
+from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.converter import PayloadCodec
 
 from codec.encryption import EncryptionCodec, PayloadUnreadable, load_keyring
@@ -47,19 +47,36 @@ class _TooLarge(Exception):
 class DecodeService:
     """Answers the Web UI. A request from a page of another origin is refused, not merely left without CORS headers."""
 
-    def __init__(self, codec: PayloadCodec, origins: Sequence[str], token: str | None = None) -> None:
+    def __init__(
+        self, codec: PayloadCodec, origins: Sequence[str], token: str | None = None, *, encodes: bool = False
+    ) -> None:
         self._codec = codec
+        self._encodes = encodes
         self._origins = frozenset(origins)
         self._token = token
 
     async def decode(self, request: Request) -> JSONResponse:
         """`{"payloads": […]}` in, the same in plain out (protobuf JSON); plain payloads pass through."""
+        return await self._answer(request, self._codec.decode)
+
+    async def encode(self, request: Request) -> JSONResponse:
+        """Encrypts what a person sends from the Web UI, where that was switched on; refused otherwise.
+
+        Whoever reaches an encoding server can write payloads that workers take for encrypted ones of their own.
+        """
+        if not self._encodes:
+            return _error(403, "this codec server only decodes; start it with --encode to send signals from the Web UI")
+        return await self._answer(request, self._codec.encode)
+
+    async def _answer(
+        self, request: Request, convert: Callable[[Sequence[Payload]], Awaitable[list[Payload]]]
+    ) -> JSONResponse:
         refusal = self._refusal(request)
         if refusal is not None:
             return refusal
         try:
             payloads = json_format.Parse(await _body(request), Payloads(), ignore_unknown_fields=True)
-            plain = await self._codec.decode(payloads.payloads)
+            converted = await convert(payloads.payloads)
         except _TooLarge:
             return _error(413, f"the request is larger than {BODY_LIMIT} bytes")
         except ClientDisconnect:
@@ -68,11 +85,7 @@ class DecodeService:
             return _error(400, 'the request is not {"payloads": [{"metadata": {…}, "data": "<base64>"}]}')
         except PayloadUnreadable as error:
             return _error(400, str(error))
-        return JSONResponse(json_format.MessageToDict(Payloads(payloads=plain)))
-
-    async def encode(self, request: Request) -> JSONResponse:
-        """Refused: whoever reaches this server could otherwise write payloads that workers trust."""
-        return _error(403, "this codec server only decodes; payloads are encrypted by workers and the starter")
+        return JSONResponse(json_format.MessageToDict(Payloads(payloads=converted)))
 
     async def health(self, request: Request) -> JSONResponse:
         """200 while it serves."""
@@ -89,10 +102,15 @@ class DecodeService:
 
 
 def application(
-    codec: PayloadCodec, origins: Sequence[str], *, prefix: str = "", token: str | None = None
+    codec: PayloadCodec,
+    origins: Sequence[str],
+    *,
+    prefix: str = "",
+    token: str | None = None,
+    encodes: bool = False,
 ) -> Starlette:
     """The server as an ASGI application. `prefix` precedes /decode and /encode, for example `/codec`."""
-    service = DecodeService(codec, origins, token)
+    service = DecodeService(codec, origins, token, encodes=encodes)
     cors = Middleware(
         CORSMiddleware,
         allow_origins=list(origins),
@@ -128,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prefix = f"/{options.prefix.strip('/')}" if options.prefix.strip("/") else ""
     server = uvicorn.Server(
         uvicorn.Config(
-            application(codec, origins, prefix=prefix, token=token),
+            application(codec, origins, prefix=prefix, token=token, encodes=options.encode),
             log_level="warning",
             access_log=False,
             lifespan="off",
@@ -154,6 +172,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8088, help="0 picks a free one (default: %(default)s)")
     parser.add_argument("--origin", action="append", help="origin of the Web UI; repeatable (default: its web_ui)")
     parser.add_argument("--prefix", default="", help="path before /decode, for example /codec")
+    parser.add_argument("--encode", action="store_true", help="also encrypt, so that the Web UI can send signals")
     parser.add_argument("--settings", type=Path, help="settings file (default: $SIP_ROTATE_SETTINGS)")
     parser.add_argument("--token-env", help="environment variable with the bearer token that requests must carry")
     return parser.parse_args(arguments)

@@ -46,7 +46,7 @@ def _what(plan: Plan) -> dict[Phase, str]:
     everywhere = f"{count} endpoint{'s' if count > 1 else ''}"
     srv = [e.name for e in plan.endpoints if e.topology is Topology.SEPARATE_SRV_TARGETS]
     pool = [e.name for e in plan.endpoints if e.topology is not Topology.SEPARATE_SRV_TARGETS]
-    prefer = [f"SRV records and the pool of {', '.join(srv)}"] if srv else []
+    prefer = [f"the SRV record of {', '.join(srv)}"] if srv else []
     prefer += [f"the pool order of {', '.join(pool)}"] if pool else []
     success = percent(thresholds.success)
     return {

@@ -13,7 +13,7 @@ from rich.text import Text
 from desk.figures import STYLES
 from desk.phase_steps import Step, shortest, steps
 from desk.report import DryRun
-from desk.start_text import approvals_text
+from desk.start_text import approvals_text, lifetime_text
 from desk.times import clock, span
 from domain.gates import Finding, Verdict
 from domain.handshakes import Record, percent
@@ -47,7 +47,7 @@ def plan_view(told: PlanAnswer) -> RenderableType:
     certificate, thresholds = plan.certificate, plan.thresholds
     head = Text.assemble(("Plan ", "bold"), (plan.name, "bold cyan"), (f"  SHA-256 {told.sha256[:12]}", "dim"))
     facts = Text(
-        f"B: {certificate.common_name}, {certificate.key_type}, for {span(certificate.lifetime)}\n"
+        f"B: {certificate.common_name}, {certificate.key_type}, for {lifetime_text(certificate)}\n"
         f"Gates pass from {percent(thresholds.success)}; the guard turns back below {percent(thresholds.breach)}\n"
         f"Approvals: {approvals_text(plan)}\n"
         f"Takes at least {span(shortest(plan))}, people and traffic not counted"

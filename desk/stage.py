@@ -115,7 +115,7 @@ class Stage:
 
     def _codec(self, lab: LabFile) -> Child:
         command = [sys.executable, "-m", "codec.server", "--port", str(self._codec_port)]
-        command += ["--settings", str(lab.settings), "--origin", self.web_ui]
+        command += ["--settings", str(lab.settings), "--origin", self.web_ui, "--encode"]
         command += ["--origin", f"http://localhost:{self._ui_port}"]
         return self._children.start("codec", command, env=self._environment(), cwd=ROOT)
 

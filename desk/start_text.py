@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from desk.times import span
 from domain.handshakes import percent
-from domain.plan import Plan, duration_text, limits_undercut
+from domain.plan import CertificateSpec, Plan, duration_text, limits_undercut
 
 
 def summary(plan: Plan) -> str:
@@ -36,7 +36,7 @@ def details(plan: Plan) -> str:
     ]
     lines = [
         f"**Plan** `{plan.name}`, SHA-256 `{plan.sha256[:12]}`",
-        f"**B** {certificate.common_name}, {certificate.key_type}, for {span(certificate.lifetime)}, "
+        f"**B** {certificate.common_name}, {certificate.key_type}, for {lifetime_text(certificate)}, "
         f"signed by `{certificate.ca}`, key in `{certificate.custody}`",
         "\n".join(["**Endpoints**", "", *endpoints]),
         "\n".join(["**Thresholds**", "", *limits]),
@@ -53,3 +53,8 @@ def approvals_text(plan: Plan) -> str:
     """Which steps wait for a person."""
     wanted = [gate for gate, asked in (("prefer", plan.approvals.prefer), ("remove", plan.approvals.remove)) if asked]
     return f"a person approves {' and '.join(f'`{gate}`' for gate in wanted)}" if wanted else "none"
+
+
+def lifetime_text(certificate: CertificateSpec) -> str:
+    """The validity that is asked for, in words."""
+    return span(certificate.lifetime) if certificate.lifetime is not None else "as long as the PKI role gives"

@@ -260,6 +260,8 @@ def not_after_outlives_the_rotation(case: CertificateCase) -> Looked:
 def lifetime_is_what_the_plan_asks(case: CertificateCase) -> Looked:
     """Guide section 1: the standard validity. Authorities cut a lifetime above their limit without refusing it."""
     lifetime, asked = case.leaf.not_after - case.leaf.not_before, case.plan.certificate.lifetime
+    if asked is None:
+        return Looked(True, duration_text(lifetime), "what the PKI role gives")
     return Looked(lifetime + LAST_SECOND >= asked, duration_text(lifetime), f"at least {duration_text(asked)}")
 
 

@@ -284,6 +284,29 @@ def adopt_findings(
     return findings
 
 
+def calls_finding(
+    endpoint: str, calls: int | None, counted_at: datetime | None, *, now: datetime, stale_after: timedelta
+) -> Finding:
+    """DRAIN: live calls on A. A count that is missing, undated or stale is none: no data is not zero."""
+    if calls is None:
+        seen = "not reported"
+    elif counted_at is None or abs(now - counted_at) > stale_after:
+        seen = f"{calls}, counted at {counted_at:%H:%M:%S}" if counted_at else f"{calls}, counted nobody knows when"
+    else:
+        verdict = Verdict.INCONCLUSIVE if calls else Verdict.PASS
+        return Finding(
+            check="active calls on A",
+            verdict=verdict,
+            seen=str(calls),
+            expected="0",
+            endpoint=endpoint,
+            value=float(calls),
+        )
+    return Finding(
+        check="active calls on A", verdict=Verdict.INCONCLUSIVE, seen=seen, expected="a fresh 0", endpoint=endpoint
+    )
+
+
 class GuardVerdict(StrEnum):
     """What the guard's look says. HEALTHY and QUIET keep the rotation going; QUIET passes no gate either."""
 

@@ -107,7 +107,9 @@ class CertificateSpec(PlanModel):
     dns_names: Annotated[tuple[HostName, ...], Field(min_length=1)]
     ip_addresses: tuple[str, ...] = ()
     key_type: KeyType = KeyType.RSA_2048
-    lifetime: PositiveDuration = timedelta(days=90)
+    lifetime: PositiveDuration | None = Field(
+        default=None, description="validity asked of the PKI; default: what its role gives, buffers included"
+    )
     ca: Name = Field(description="settings profile under [pki.…] that signs B")
     custody: Name = Field(description="settings profile under [keys.…] that keeps B's key")
     also_used_by: tuple[str, ...] = Field(
@@ -195,7 +197,9 @@ class Endpoint(PlanModel):
 class Thresholds(PlanModel):
     """When a gate passes and when the guard turns back (guide section 4). Shares are 0–1."""
 
-    success: Share = Field(default=0.995, description="gates pass above this (VERIFY) or at least at this (SOAK)")
+    success: Share = Field(
+        default=0.995, lt=1.0, description="gates pass above this (VERIFY) or at least at this (SOAK)"
+    )
     breach: Share = Field(default=0.98, description="the guard turns back below this")
     adopt_share: Share = Field(default=0.85, description="share of new calls on B that ends ADOPT")
     minimum_sample: Annotated[int, Field(ge=1)] = 600
@@ -263,7 +267,7 @@ class Notifications(PlanModel):
 class TlsWindow(PlanModel):
     """How the trunk's TLS is set while both certificates are bound (guide section 3 and edge case 2)."""
 
-    retransmission_timeout: PositiveDuration = timedelta(seconds=30)
+    retransmission_timeout: Annotated[Duration, Field(ge=timedelta(seconds=1))] = timedelta(seconds=30)
     cipher_suites: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
         "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
@@ -315,15 +319,23 @@ class Plan(PlanModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
+_AT_LEAST = ("overlap", "soak", "hold", "late_request", "drain_spacing", "expiry_margin")
+_AT_MOST = ("guard_hot", "guard_overlap", "stale_after")
+
+
+def _bound(timings: Timings, usual: Timings, name: str, *, least: bool) -> tuple[bool, str]:
+    value, limit = getattr(timings, name), getattr(usual, name)
+    text = f"timings.{name} = {duration_text(value)}, at {'least' if least else 'most'} {duration_text(limit)}"
+    return (value < limit if least else value > limit), text
+
+
 def limits_undercut(plan: Plan, default: Thresholds | None = None) -> list[str]:
     """What in the plan is allowed only in a lab; empty when it may run on live trunks (guide sections 1 and 4)."""
     reference, t, th = default or Thresholds(), plan.timings, plan.thresholds
     usual = Timings()
     checks: Sequence[tuple[bool, str]] = (
-        (t.overlap < usual.overlap, f"timings.overlap = {duration_text(t.overlap)}, at least 72h"),
-        (t.soak < usual.soak, f"timings.soak = {duration_text(t.soak)}, at least 15m"),
-        (t.hold < usual.hold, f"timings.hold = {duration_text(t.hold)}, at least 24h"),
-        (t.late_request < usual.late_request, f"timings.late_request = {duration_text(t.late_request)}, at least 30s"),
+        *(_bound(t, usual, name, least=True) for name in _AT_LEAST),
+        *(_bound(t, usual, name, least=False) for name in _AT_MOST),
         (
             th.minimum_sample < reference.minimum_sample,
             f"thresholds.minimum_sample = {th.minimum_sample}, at least {reference.minimum_sample}",

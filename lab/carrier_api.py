@@ -31,7 +31,6 @@ CARRIER_KINDS = (
     "flush_ocsp_and_pause_resumption",
     "resume_resumption",
     "rotation_turned_back",
-    "certificate_handed_over",
 )
 OPERATIONS_KINDS = (
     "breach",
@@ -45,6 +44,7 @@ OPERATIONS_KINDS = (
     "cannot_roll_back",
     "aborted",
     "action_failing",
+    "certificate_handed_over",
     "completed",
 )
 

@@ -72,7 +72,6 @@ common_name = "{GENESYS_FQDN}"
 dns_names = {json.dumps(list(CERTIFICATE_DNS_NAMES))}
 ip_addresses = {json.dumps(list(CERTIFICATE_ADDRESSES))}
 key_type = "rsa-2048"
-lifetime = "90d"
 ca = "vault-lab"
 custody = "vault-kv-lab"
 

@@ -128,7 +128,7 @@ class RotationState:
 
     def turn(self, cause: TurnBack) -> bool:
         """Asks to turn back; the first cause stands. False when there is no way back any more."""
-        if not self.reversible:
+        if not self.reversible and self.turn_back is None:
             return False
         if self.turn_back is None:
             self.turn_back = cause
@@ -180,7 +180,9 @@ class RotationState:
         return self._decide("rollback", outcome, by=request.by, reason=request.reason)
 
     def rollback_outcome(self) -> Outcome:
-        """What a rollback request would do now."""
+        """What a rollback request would do now; where A could not serve, it is tried again."""
+        if self.phase is Phase.ROLLING_BACK and self.rollback is not None and self.rollback.kept_b:
+            return Outcome.ACCEPTED
         if self.turn_back is not None or self.phase in FINAL:
             return Outcome.ENDED
         return Outcome.ACCEPTED if self.reversible else Outcome.TOO_LATE

@@ -123,6 +123,8 @@ class TurningBack:
                 "cannot_roll_back", Severity.CRITICAL, "; ".join(kept), "A cannot serve; send `rollback` to try again"
             )
             await workflow.wait_condition(partial(self._asked_again, asked))
+            self._state.rollback = self._state.rollback.model_copy(update={"kept_b": ()})
+            self._conduct.wait_for(None)
 
     def _asked_again(self, before: int) -> bool:
         return self._state.rollbacks_asked > before

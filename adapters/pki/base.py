@@ -69,7 +69,7 @@ class CertificateAuthority(Protocol):
         common_name: str,
         dns_names: Sequence[str],
         ip_addresses: Sequence[str],
-        lifetime: timedelta,
+        lifetime: timedelta | None,
     ) -> str:
         """Signs and returns leaf + intermediates as PEM, root left out. Not idempotent: see `find_issued`."""
         ...

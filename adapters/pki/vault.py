@@ -108,9 +108,11 @@ class VaultAuthority:
         common_name: str,
         dns_names: Sequence[str],
         ip_addresses: Sequence[str],
-        lifetime: timedelta,
+        lifetime: timedelta | None,
     ) -> str:
-        """Leaf + intermediates as PEM; `lifetime` counts from now. Not idempotent: see `find_issued`.
+        """Leaf + intermediates as PEM; `lifetime` counts from now, None leaves it to the role.
+
+        Not idempotent: see `find_issued`.
 
         The role has the last word on names, dates and usages, so the caller judges the certificate that came back; only
         its public key is compared here. Raises `UnexpectedAnswer` when that is not the CSR's.
@@ -125,9 +127,10 @@ class VaultAuthority:
             "common_name": common_name,
             "alt_names": ",".join(dns_names),
             "ip_sans": ",".join(ip_addresses),
-            "ttl": f"{round(lifetime.total_seconds())}s",
             "exclude_cn_from_sans": True,
         }
+        if lifetime is not None:
+            request["ttl"] = f"{round(lifetime.total_seconds())}s"
         answer = await self._session.write(path, request, SignedCertificate)
         leaf = self._one(answer.certificate, path)
         signed = public_key_sha256(leaf.public_key())

@@ -78,7 +78,7 @@ class RealBao:
             "issuing_mounts": (vault_setup.RETIRING_MOUNT,),
             "trust_anchor_file": anchors,
         }
-        return VaultPkiProfile(kind="vault", **{**(login or self.approle), **usual, **changes})
+        return VaultPkiProfile(kind="vault", **{"lab": True, **(login or self.approle), **usual, **changes})
 
     def authority(self, login: dict[str, Any] | None = None, **changes: Any) -> VaultAuthority:
         """The PKI adapter; closed with the server."""
@@ -88,7 +88,7 @@ class RealBao:
     def custodian(self, login: dict[str, Any] | None = None, **changes: Any) -> VaultKvCustodian:
         """The custody adapter; closed with the server."""
         usual: dict[str, Any] = {"kv_mount": vault_setup.KV_MOUNT, "transit_key": vault_setup.TRANSIT_KEY}
-        profile = VaultKvProfile(kind="vault-kv", **{**(login or self.approle), **usual, **changes})
+        profile = VaultKvProfile(kind="vault-kv", **{"lab": True, **(login or self.approle), **usual, **changes})
         return VaultKvCustodian("safe", profile, self.session("[keys.safe]", profile))
 
     def session(

@@ -31,7 +31,7 @@ def sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("SIP_ROTATE_SETTINGS", str(tmp_path / "none.toml"))
     anchors = tmp_path / "root.pem"
     anchors.write_text(root().pem)
-    vault = {"address": "http://127.0.0.1:8200", "token": SECRET}
+    vault = {"address": "https://127.0.0.1:8200", "token": SECRET}
     return {
         "codec": {"current": "k1", "keys": {"k1": SECRET}},
         "platforms": {

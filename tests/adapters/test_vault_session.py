@@ -58,7 +58,7 @@ class Clock:
 
 @contextmanager
 def session_on(address: VaultAddress | dict[str, Any], clock: Clock | None = None) -> Iterator[VaultSession]:
-    settings = address if isinstance(address, VaultAddress) else VaultAddress(**address)
+    settings = address if isinstance(address, VaultAddress) else VaultAddress(**{"lab": True, **address})
     session = VaultSession("[pki.test]", settings, clock=clock or Clock())
     try:
         yield session
@@ -240,7 +240,7 @@ async def test_an_unknown_host_is_unreachable_and_credentials_in_the_address_are
 
 async def test_a_silent_server_is_unreachable_after_the_timeout(tmp_path: Path) -> None:
     with silent_server() as address:
-        settings = VaultAddress(address=address, token=token(tmp_path), timeout="200ms")  # type: ignore[arg-type]
+        settings = VaultAddress(lab=True, address=address, token=token(tmp_path), timeout="200ms")  # type: ignore[arg-type]
         with session_on(settings) as session, pytest.raises(Unreachable, match="timeout"):
             await session.read(READABLE, Anything)
 

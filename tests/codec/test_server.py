@@ -94,11 +94,22 @@ async def test_a_prefix_moves_the_path() -> None:
 # -- refusals ----------------------------------------------------------------------------------------------------------
 
 
-async def test_it_never_encrypts_and_says_why() -> None:
+async def test_it_does_not_encrypt_unless_told_to_and_says_why() -> None:
     async with serving() as client:
         answer = await client.post("/encode", content=body(plain()), headers={"Origin": UI})
     assert answer.status_code == 403
     assert "only decodes" in answer.json()["error"]
+
+
+async def test_told_to_it_encrypts_what_a_person_sends_from_the_web_ui() -> None:
+    async with serving(encodes=True) as client:
+        answer = await client.post("/encode", content=body(plain()), headers={"Origin": UI})
+        assert answer.status_code == 200
+        assert answer.json() != json.loads(body(plain()))
+        back = await client.post("/decode", content=answer.content, headers={"Origin": UI})
+        foreign = await client.post("/encode", content=body(plain()), headers={"Origin": "http://elsewhere.example"})
+    assert back.json() == json.loads(body(plain()))
+    assert foreign.status_code == 403
 
 
 @pytest.mark.parametrize(

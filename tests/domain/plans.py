@@ -8,6 +8,7 @@ PLAN = """\
 name = "east-2026"
 
 [certificate]
+lifetime = "90d"
 common_name = "trunk.example.com"
 dns_names = ["trunk.example.com"]
 ca = "corp"

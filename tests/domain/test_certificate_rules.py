@@ -257,9 +257,22 @@ def test_not_before_lies_at_least_24_hours_back_without_a_second_buffer(back: ti
 )
 def test_b_outlives_overlap_hold_and_margin(left: timedelta, passes: bool) -> None:
     certificate = leaf(ISSUING, not_before=NOW - timedelta(days=25), not_after=NOW + left)
-    short_lived = plan(('custody = "vault"', 'custody = "vault"\nkey_type = "ec-p256"\nlifetime = "20d"'))
+    short_lived = plan(
+        ('custody = "vault"', 'custody = "vault"\nkey_type = "ec-p256"'), ('lifetime = "90d"', 'lifetime = "20d"')
+    )
     assert set(violated(case(certificate, plan=short_lived))) == (
         set() if passes else {"not after outlives the rotation"}
+    )
+
+
+def test_without_a_lifetime_in_the_plan_b_lives_as_long_as_the_pki_role_gives() -> None:
+    start = NOW - timedelta(days=2)
+    certificate = leaf(ISSUING, not_before=start, not_after=start + timedelta(days=31))
+    assert not violated(
+        case(
+            certificate,
+            plan=plan(('lifetime = "90d"\n', ""), ('custody = "vault"', 'custody = "vault"\nkey_type = "ec-p256"')),
+        )
     )
 
 

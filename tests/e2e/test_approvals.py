@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
+from domain.gates import Verdict
 from domain.phases import Phase
 from tests.e2e.stage import Stage
 from workflows.messages import Approval, Outcome
@@ -76,3 +77,19 @@ async def test_a_breach_during_an_approval_wait_rolls_back(stage: Stage) -> None
     assert status.rollback.turn_back.cause == "breach"
     assert not any(d.accepted for d in status.decisions)
     assert stage.lab.get("/lab/state")["violations"] == []
+
+
+async def test_an_undecided_gate_waits_for_a_person_and_an_override_is_never_a_pass(stage: Stage) -> None:
+    """A window too short for the sample: ADOPT cannot be decided in its time."""
+    plan = stage.plan(('adopt_window = "5s"', 'adopt_window = "50ms"\nadopt_deadline = "2s"'))
+    rotation = await stage.start(plan)
+    status = await rotation.shows(lambda s: s.waiting and s.waiting.gate == "adopt", "the gate `adopt` to ask")
+    result = next(gate for gate in status.gates if gate.gate == "adopt")
+    assert result.verdict is Verdict.INCONCLUSIVE
+    await rotation.handle.signal("approve", {"gate": "adopt", "by": "ann", "reason": "I count myself"})
+    status = await rotation.reaches("OVERLAP")
+    result = next(gate for gate in status.gates if gate.gate == "adopt")
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.overridden_by == "ann"
+    await rotation.handle.signal("rollback", {"by": "ann"})
+    assert (await rotation.fails()).type == "RolledBack"

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from temporalio.client import WorkflowExecutionStatus
+from temporalio.testing import ActivityEnvironment
 
+from activities.baseline import EndpointBaseline, EndpointRequest
+from activities.edge import EdgeActivities
+from adapters.edges.base import TrunkChange
 from domain.phases import REVERSIBLE, Phase
+from domain.rotation import Run
 from tests.e2e.stage import Rotation, Stage
+from workflows.attributes import PHASE
 
 IN_ORDER = [phase for phase in Phase if phase in REVERSIBLE]
 
@@ -38,13 +46,7 @@ async def assert_a_alone_and_b_gone(stage: Stage, rotation: Rotation) -> None:
             assert priority[endpoint.srv.target_a] < priority[endpoint.srv.target_b]
     description = await rotation.handle.describe()
     assert description.status is WorkflowExecutionStatus.FAILED
-    assert description.typed_search_attributes.get(_phase_key()) == "ROLLED_BACK"
-
-
-def _phase_key() -> object:
-    from workflows.attributes import PHASE
-
-    return PHASE
+    assert description.typed_search_attributes.get(PHASE) == "ROLLED_BACK"
 
 
 async def test_a_rollback_signal_turns_back_from_every_phase_that_allows_it(stage: Stage) -> None:
@@ -90,3 +92,54 @@ async def test_cancelling_before_upload_aborts_and_leaves_nothing(stage: Stage) 
     status = await rotation.status()
     assert status.phase is Phase.ABORTED
     assert not [effect for effect in status.effects if effect.where in {e.name for e in stage.plan().endpoints}]
+
+
+async def test_where_a_can_serve_no_more_b_stays_and_people_are_told_why(stage: Stage) -> None:
+    """A rotation is held in its overlap; the activity that goes back is asked by a clock after A's expiry."""
+    rotation = await stage.start(stage.plan(('overlap = "8s"', 'overlap = "10m"')))
+    status = await rotation.reaches("OVERLAP")
+    assert status.a is not None
+    assert status.b is not None
+    endpoint = stage.plan().endpoints[0]
+    edge = stage.adapters.edge(endpoint.platform)
+    both = await edge.read_trunk(endpoint.trunk)
+    assert both.pool == (status.b.sha256, status.a.sha256)
+    request = EndpointRequest(
+        run=Run(plan=stage.plan(), rotation=status.rotation, key=status.run),
+        endpoint=endpoint.name,
+        sha256_a=status.a.sha256,
+        sha256_b=status.b.sha256,
+        baseline=EndpointBaseline(
+            endpoint=endpoint.name,
+            physical="",
+            trunk=both.model_copy(update={"pool": (status.a.sha256,), "canary": None}),
+            a_not_after=status.a.not_after,
+        ),
+    )
+    late = EdgeActivities(stage.adapters, clock=lambda: datetime.now(UTC) + timedelta(days=400))
+    reverted = await ActivityEnvironment().run(late.serve_a_alone, request)
+    assert reverted.kept_b is not None
+    assert "A expired" in reverted.kept_b
+    assert (await edge.read_trunk(endpoint.trunk)).pool == both.pool
+
+    in_time = EdgeActivities(stage.adapters)
+    assert (await ActivityEnvironment().run(in_time.serve_a_alone, request)).kept_b is None
+    assert (await edge.read_trunk(endpoint.trunk)).pool == (status.a.sha256,)
+    await rotation.handle.signal("rollback", {"by": "ann", "reason": "end of the test"})
+    assert (await rotation.fails()).type == "RolledBack"
+    await assert_a_alone_and_b_gone(stage, rotation)
+
+
+async def test_a_second_certificate_in_a_pool_is_refused_before_anything_is_made(stage: Stage) -> None:
+    """What a terminated rotation left: the pool still holds its B."""
+    left = await stage.start(stage.plan(('overlap = "8s"', 'overlap = "10m"')))
+    status = await left.reaches("OVERLAP")
+    await left.handle.terminate("by hand")
+    rotation = await stage.start()
+    error = await rotation.fails()
+    assert error.type == "Aborted"
+    assert "A alone" in error.message
+    assert status.b is not None
+    for endpoint in stage.plan().endpoints:
+        edge = stage.adapters.edge(endpoint.platform)
+        await edge.update_trunk(endpoint.trunk, TrunkChange(pool=(stage.lab.facts["certificate_a"],), canary=""))
