@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_wrong_plan_names_field_line_and_nearest_key(run: Run, write_plan: Callable[..., str]) -> None:
     result = run("plan", write_plan(('overlap = "72h"', 'overlapp = "72h"')), "--offline")
     assert result.exit_code == 2
-    assert "timings.overlapp (line 28): unknown key; did you mean 'overlap'?" in result.stderr
+    assert "timings.overlapp (line 29): unknown key; did you mean 'overlap'?" in result.stderr
 
 
 def test_every_problem_of_a_plan_is_reported_at_once(run: Run, write_plan: Callable[..., str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from temporalio.client import WorkflowUpdateFailedError
+from temporalio.client import Client, WorkflowUpdateFailedError
 
 from domain.gates import Verdict
 from domain.phases import Phase
@@ -54,9 +54,12 @@ async def test_approvals_are_awaited_and_early_repeated_wrong_or_malformed_ones_
     status = await rotation.reaches("PREFER")
     assert status.decisions[-1].outcome == Outcome.REPEATED
 
-    # the second by signal, as the Web UI sends it
+    # the second by signal in plain text, as a Web UI without codec server or `temporal workflow signal` sends it
     await rotation.shows(lambda s: s.waiting and s.waiting.gate == "remove", "the approval `remove`")
-    await rotation.handle.signal("approve", {"gate": "remove", "by": "ann", "reason": "no calls on A"})
+    plain = await Client.connect(stage.client.service_client.config.target_host)
+    by_hand = plain.get_workflow_handle(rotation.handle.id)
+    await by_hand.signal("approve", "not even an object")
+    await by_hand.signal("approve", {"gate": "remove", "by": "ann", "reason": "no calls on A"})
     await rotation.completes()
     status = await rotation.status()
     accepted = [(d.gate, d.by) for d in status.decisions if d.accepted]
