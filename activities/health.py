@@ -17,18 +17,16 @@ from domain.errors import RotatorError
 from domain.gates import (
     Finding,
     GateResult,
-    GuardFinding,
-    GuardVerdict,
     Verdict,
     adopt_findings,
     calls_finding,
     combine,
     freshness,
-    guard_endpoint,
     not_checked,
     soak_findings,
     verify_findings,
 )
+from domain.guard import GuardFinding, GuardVerdict, guard_endpoint
 from domain.handshakes import Reading, Record, handshakes
 from domain.plan import Endpoint, Plan
 from domain.rotation import Run, short

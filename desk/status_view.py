@@ -14,7 +14,8 @@ from desk.figures import STYLES, Figure, bar, from_finding, share_text, spoken, 
 from desk.report import Look, Report
 from desk.timeline import compact, timeline
 from desk.times import clock, span
-from domain.gates import GateResult, GuardVerdict
+from domain.gates import GateResult
+from domain.guard import GuardVerdict
 from domain.phases import TRANSITIONS, Phase
 from workflows.messages import RotationStatus
 

@@ -1,4 +1,4 @@
-"""Gates and the guard: pure functions from readings to verdicts (guide section 4).
+"""Gates: pure functions from readings to verdicts (guide section 4).
 
 No data is not success: a verdict is PASS only on measurements with the minimum sample. FAIL is decided, INCONCLUSIVE
 is not decidable (too few, stale, contradicting), ERROR is a source that could not be read.
@@ -6,7 +6,7 @@ is not decidable (too few, stale, contradicting), ERROR is a source that could n
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -16,14 +16,12 @@ from domain.handshakes import (
     Reading,
     Record,
     Reporter,
-    Sample,
     Tally,
     call_setups,
-    certificate_alerts,
     handshakes,
     percent,
 )
-from domain.plan import Direction, Endpoint, Thresholds, Timings
+from domain.plan import Endpoint, Thresholds, Timings
 
 
 class Verdict(StrEnum):
@@ -305,124 +303,3 @@ def calls_finding(
     return Finding(
         check="active calls on A", verdict=Verdict.INCONCLUSIVE, seen=seen, expected="a fresh 0", endpoint=endpoint
     )
-
-
-class GuardVerdict(StrEnum):
-    """What the guard's look says. HEALTHY and QUIET keep the rotation going; QUIET passes no gate either."""
-
-    HEALTHY = "HEALTHY"
-    QUIET = "QUIET"
-    BREACH = "BREACH"
-    BLIND = "BLIND"
-
-
-class GuardFinding(Record):
-    """The guard's judgement of one endpoint, with its figures."""
-
-    endpoint: str
-    verdict: GuardVerdict
-    seen: str
-    value: float | None = None
-
-
-def guard_endpoint(
-    endpoint: Endpoint,
-    platform: Reading,
-    carrier: Reading | None,
-    *,
-    thresholds: Thresholds,
-    now: datetime,
-    timings: Timings,
-    window_is_widest: bool,
-    certificates: Collection[str] | None = None,
-) -> GuardFinding | None:
-    """One endpoint in one window; None asks for a wider window (fewer attempts than the guard's sample).
-
-    BREACH: success of handshakes or call setups below the line on any certificate that has the sample, consecutive
-    certificate alerts from known peers, or traffic that the carrier reports and a talking platform does not see.
-    Only the rotation's own `certificates` are held against the carrier's figures, and what it could attribute to none:
-    a platform forgets the figures of a certificate that was deleted from it (an earlier run's), a carrier does not.
-    BLIND: stale figures, or a platform that says nothing at all while the carrier reports attempts.
-    """
-    for finding in freshness(platform, now=now, stale_after=timings.stale_after):
-        if "counters were reset" in finding.seen:
-            continue
-        return GuardFinding(endpoint=endpoint.name, verdict=GuardVerdict.BLIND, seen=finding.text())
-    real = platform.real(peers=endpoint.peers)
-    alerts = _alerts_without_success(real, thresholds.consecutive_alerts)
-    if alerts:
-        return GuardFinding(endpoint=endpoint.name, verdict=GuardVerdict.BREACH, seen=alerts, value=0.0)
-    small = True
-    worst: GuardFinding | None = None
-    for certificate in (None, *sorted({s.sha256 for s in real if s.sha256})):
-        samples = [s for s in real if certificate is None or s.sha256 == certificate]
-        for what, tally in (("handshakes", handshakes(samples)), ("call setups", call_setups(samples))):
-            rate = tally.success_rate
-            if rate is None or tally.attempts < thresholds.guard_sample:
-                continue
-            small = False
-            on = f" on {certificate[:12]}" if certificate else ""
-            if rate < thresholds.breach and (worst is None or rate < (worst.value or 0.0)):
-                worst = GuardFinding(
-                    endpoint=endpoint.name,
-                    verdict=GuardVerdict.BREACH,
-                    seen=f"{what}{on}: {tally.text()}, below {percent(thresholds.breach)}",
-                    value=rate,
-                )
-    if worst is not None:
-        return worst
-    seen = handshakes(real)
-    if not small:
-        return GuardFinding(
-            endpoint=endpoint.name,
-            verdict=GuardVerdict.HEALTHY,
-            seen=f"handshakes {seen.text()}, call setups {call_setups(real).text()}",
-            value=seen.success_rate,
-        )
-    # Stale figures of the carrier are none: old traffic must not make a quiet trunk look gone.
-    usable = carrier is not None and abs(carrier.age(now)) <= timings.stale_after
-    reported = None
-    if carrier is not None and usable:
-        ours = (s for s in carrier.real() if certificates is None or s.sha256 is None or s.sha256 in certificates)
-        reported = handshakes(ours).attempts
-    covered = not platform.reset_within()
-    if covered and reported is not None and reported - seen.attempts >= thresholds.guard_sample:
-        if not platform.samples:
-            return GuardFinding(
-                endpoint=endpoint.name,
-                verdict=GuardVerdict.BLIND,
-                seen=f"the platform reports nothing at all while the carrier reports {reported} attempts",
-            )
-        return GuardFinding(
-            endpoint=endpoint.name,
-            verdict=GuardVerdict.BREACH,
-            seen=f"traffic is gone: the carrier reports {reported} attempts, the platform saw {seen.attempts}",
-            value=0.0,
-        )
-    if not window_is_widest:
-        return None
-    if reported is None:
-        return GuardFinding(
-            endpoint=endpoint.name,
-            verdict=GuardVerdict.BLIND,
-            seen=f"{seen.attempts} attempts here, and the carrier's figures are missing or stale",
-        )
-    return GuardFinding(
-        endpoint=endpoint.name,
-        verdict=GuardVerdict.QUIET,
-        seen=f"{seen.attempts} handshakes here, {reported} at the carrier: fewer than {thresholds.guard_sample}",
-    )
-
-
-def _alerts_without_success(samples: Iterable[Sample], limit: int) -> str | None:
-    """Certificate alerts in a row: at least `limit` on one certificate and direction without any success between."""
-    groups: dict[tuple[str | None, Direction], list[Sample]] = {}
-    for sample in samples:
-        groups.setdefault((sample.sha256, sample.direction), []).append(sample)
-    for (sha256, direction), group in groups.items():
-        refused = certificate_alerts(group)
-        tally = handshakes(group)
-        if refused >= limit and tally.successes == 0:
-            name = sha256[:12] if sha256 else "an unknown certificate"
-            return f"{refused} handshakes in a row on {name}, {direction}, refused for the certificate: {tally.text()}"
-    return None

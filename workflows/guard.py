@@ -11,7 +11,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from activities.health import GuardLook, GuardRequest, HealthActivities
     from adapters.notify.base import Severity
-    from domain.gates import GuardVerdict
+    from domain.guard import GuardVerdict
     from domain.phases import GUARDED, HOT, Phase
     from domain.rotation import Cause
     from workflows.messages import GuardStatus

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from domain.certificates import CertificateFacts
 from domain.evidence import EvidenceEntry
-from domain.gates import GateResult, GuardVerdict
+from domain.gates import GateResult
+from domain.guard import GuardVerdict
 from domain.handshakes import Record
 from domain.phases import Phase
 from domain.plan import Plan

@@ -12,7 +12,8 @@ with workflow.unsafe.imports_passed_through():
     from activities.baseline import EndpointBaseline
     from domain.certificates import CertificateFacts
     from domain.evidence import EvidenceEntry, append
-    from domain.gates import GateResult, GuardVerdict, Verdict
+    from domain.gates import GateResult, Verdict
+    from domain.guard import GuardVerdict
     from domain.phases import ABORTABLE, FINAL, FORWARD, TRANSITIONS, Phase, may_move
     from domain.plan import Plan
     from domain.rotation import Cause, Run, SideEffect, TurnBack

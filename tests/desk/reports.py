@@ -11,7 +11,8 @@ from rich.console import Console, RenderableType
 
 from desk.report import Look, Report, Row
 from domain.certificates import CertificateFacts
-from domain.gates import Finding, GateResult, GuardVerdict, Verdict
+from domain.gates import Finding, GateResult, Verdict
+from domain.guard import GuardVerdict
 from domain.phases import FORWARD, Phase
 from workflows.messages import EndpointStatus, GuardStatus, PhaseTime, RotationStatus
 

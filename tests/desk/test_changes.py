@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from desk.changes import Changes
-from domain.gates import GuardVerdict
+from domain.guard import GuardVerdict
 from domain.phases import Phase
 from tests.desk.reports import at, report, status
 from workflows.messages import AlertStatus, GuardStatus, Waiting

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from desk.status_view import brief_view, status_view
-from domain.gates import Finding, GateResult, GuardVerdict, Verdict
+from domain.gates import Finding, GateResult, Verdict
+from domain.guard import GuardVerdict
 from domain.phases import FORWARD, Phase
 from domain.rotation import Cause, TurnBack
 from tests.desk.reports import at, look, rendered, report, status, until

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.gates import GuardVerdict
+from domain.guard import GuardVerdict
 from domain.rotation import Cause
 from workflows.attributes import ALL as SEARCH_ATTRIBUTES
 from workflows.messages import Approval, Outcome, RollbackRequest, parse_message

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.gates import GuardFinding, GuardVerdict, guard_endpoint
+from domain.guard import GuardFinding, GuardVerdict, guard_endpoint
 from domain.handshakes import Reading, Reporter, Sample, Tally
 from domain.plan import Direction, Thresholds, Timings
 from tests.domain.plans import plan

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from adapters.probe.base import ProbeTarget
-from domain.gates import GuardVerdict, Verdict
+from domain.gates import Verdict
+from domain.guard import GuardVerdict
 from domain.phases import Phase
 from tests.e2e.stage import Rotation, Stage, until
 from tests.e2e.test_rolling_back import assert_a_alone_and_b_gone
