@@ -196,7 +196,8 @@ class Conduct:
         name = activity.__name__
         overdue = False
         while True:
-            look = await self._look(activity, request, summary, deadline, name if overdue and overridable else None)
+            override = name if overdue and overridable else None
+            look = await self._look(activity, request, summary, None if overdue else deadline, override)
             if isinstance(look, GateLook) and look.sight is Sight.BLIND:
                 self.alert("blind", Severity.CRITICAL, f"gate {name} cannot see: {look.text}", "restore the source")
                 self.wait_for(Waiting(what=f"the gate {name} to see again: {look.text}"))
@@ -250,7 +251,7 @@ class Conduct:
         activity: Callable[[Any, GateRequest], Awaitable[GateLook]],
         request: GateRequest,
         summary: str,
-        deadline: timedelta,
+        deadline: timedelta | None,
         override: str | None,
     ) -> GateLook | str | None:
         """The watcher's answer; its last words when the deadline passed; None when a person overrode the gate."""

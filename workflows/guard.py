@@ -93,6 +93,7 @@ class Guard:
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
+            await workflow.sleep(interval, summary="the guard itself failed: look again")
             text = f"the guard itself failed: {failure_text(error)}"
             return GuardLook(verdict=GuardVerdict.BLIND, text=text, looked_at=workflow.now())
 

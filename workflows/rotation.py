@@ -121,15 +121,15 @@ class CertificateRotation:
     # -- messages: a signal never fails the workflow; what came of it is in the status -----------------------------
 
     @workflow.signal(description='Approve the gate that waits: {"gate": "prefer", "by": "your name", "reason": "why"}')
-    def approve(self, payload: Any) -> None:
+    def approve(self, *payloads: Any) -> None:
         """Accepted for the gate that waits now; anything else is recorded and changes nothing."""
-        self._state.approve(payload)
+        self._state.approve(_only(payloads))
         self._conduct.show()
 
     @workflow.signal(description='Turn back to certificate A: {"by": "your name", "reason": "why"}')
-    def rollback(self, payload: Any) -> None:
+    def rollback(self, *payloads: Any) -> None:
         """Turns back from every phase up to the end of HOLD."""
-        self._state.ask_rollback(payload)
+        self._state.ask_rollback(_only(payloads))
         self._conduct.show()
 
     @workflow.update
@@ -171,3 +171,8 @@ class CertificateRotation:
     def evidence(self) -> Evidence:
         """The hash-chained evidence so far."""
         return self._state.evidence_so_far()
+
+
+def _only(payloads: tuple[Any, ...]) -> Any:
+    """The one object that a signal carries. None or several make it malformed, where a fixed signature would wedge."""
+    return payloads[0] if len(payloads) == 1 else list(payloads)

@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.evidence import EvidenceEntry, append
     from domain.gates import GateResult, Verdict
     from domain.guard import GuardVerdict
-    from domain.phases import ABORTABLE, FINAL, FORWARD, TRANSITIONS, Phase, may_move
+    from domain.phases import ABORTABLE, FINAL, FORWARD, GUARDED, TRANSITIONS, Phase, may_move
     from domain.plan import Plan
     from domain.rotation import Cause, Run, SideEffect, TurnBack
     from workflows.messages import (
@@ -74,8 +74,8 @@ class RotationState:
 
     @property
     def frozen(self) -> str | None:
-        """Why advance is frozen: the guard cannot see."""
-        if self.guard is not None and self.guard.verdict is GuardVerdict.BLIND:
+        """Why advance is frozen: the guard cannot see. Where no guard watches, nothing is frozen."""
+        if self.phase in GUARDED and self.guard is not None and self.guard.verdict is GuardVerdict.BLIND:
             return f"the guard cannot see: {self.guard.text}"
         return None
 

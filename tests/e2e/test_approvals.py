@@ -59,6 +59,8 @@ async def test_approvals_are_awaited_and_early_repeated_wrong_or_malformed_ones_
     plain = await Client.connect(stage.client.service_client.config.target_host)
     by_hand = plain.get_workflow_handle(rotation.handle.id)
     await by_hand.signal("approve", "not even an object")
+    await by_hand.signal("approve")
+    await by_hand.signal("approve", args=[{"gate": "remove", "by": "eve"}, "one too many"])
     await by_hand.signal("approve", {"gate": "remove", "by": "ann", "reason": "no calls on A"})
     await rotation.completes()
     status = await rotation.status()
