@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
-from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
 from temporalio.envconfig import ClientConfig
@@ -40,6 +42,18 @@ async def connect(settings: Settings, *, runtime: Runtime | None = None) -> Clie
             seen=str(error)[:300],
             action="start it, or set TEMPORAL_ADDRESS (and TEMPORAL_NAMESPACE, TLS, API key)",
         ) from None
+
+
+async def polled(client: Client) -> bool:
+    """True when the server knows of a worker that polls the task queue for workflow tasks."""
+    answer = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=TASK_QUEUE),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+    )
+    return bool(answer.pollers)
 
 
 async def register_search_attributes(client: Client, keys: Iterable[SearchAttributeKey[Any]]) -> None:

@@ -19,6 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from temporalio.client import Client
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -29,7 +30,7 @@ from activities.failures import FailureInterceptor
 from activities.health import HealthActivities
 from activities.preflight import PreflightActivities
 from adapters.registry import Adapters
-from connection import TASK_QUEUE, connect, register_search_attributes
+from connection import TASK_QUEUE, connect, polled, register_search_attributes
 from domain.errors import RotatorError, SettingsInvalid
 from settings import load_settings
 from workflows.attributes import ALL as SEARCH_ATTRIBUTES
@@ -41,6 +42,9 @@ STICKY_TIMEOUT = timedelta(seconds=1)
 
 GRACE = timedelta(seconds=10)
 """Above the 8 s that an acting activity may take."""
+
+HEARD_AFTER_S = 0.05
+"""Between two questions whether the server knows of our poll."""
 
 logger = logging.getLogger("worker")
 
@@ -99,10 +103,26 @@ async def run(settings_file: Path | None) -> None:
         loop.add_signal_handler(number, stop.set)
     async with build_worker(client, adapters):
         logger.info("working on task queue %s, namespace %s", TASK_QUEUE, client.namespace)
-        print("worker ready", flush=True)
+        ready = asyncio.create_task(_say_ready(client))
         await stop.wait()
+        ready.cancel()
         logger.info("draining for at most %s", GRACE)
     await adapters.close()
+
+
+async def _say_ready(client: Client) -> None:
+    """Says so once the server has heard of us: whoever starts a rotation then finds a worker."""
+    while not await _heard(client):  # noqa: ASYNC110 – the server tells nobody, it has to be asked
+        await asyncio.sleep(HEARD_AFTER_S)
+    print("worker ready", flush=True)
+
+
+async def _heard(client: Client) -> bool:
+    try:
+        return await polled(client)
+    except RPCError as error:
+        logger.warning("Temporal cannot say whether it knows this worker: %s", error.message)
+        return False
 
 
 def main() -> int:

@@ -8,9 +8,6 @@ from collections.abc import Awaitable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
     Client,
     WorkflowExecution,
@@ -25,7 +22,7 @@ from temporalio.exceptions import TimeoutError as TemporalTimeout
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from connection import TASK_QUEUE, register_search_attributes
+from connection import TASK_QUEUE, polled, register_search_attributes
 from desk.failures import Refused, innermost, no_namespace
 from desk.looks import looks_of
 from desk.report import DryRun, Report, Row
@@ -68,14 +65,7 @@ class Rotations:
 
     async def require_worker(self) -> None:
         """Raises `Unreachable` when no worker polls the task queue: nothing would happen."""
-        answer = await self._client.workflow_service.describe_task_queue(
-            DescribeTaskQueueRequest(
-                namespace=self._client.namespace,
-                task_queue=TaskQueue(name=TASK_QUEUE),
-                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-            )
-        )
-        if not answer.pollers:
+        if not await polled(self._client):
             raise Unreachable(
                 "no worker polls the task queue",
                 where=f"{TASK_QUEUE}, namespace {self._client.namespace}",

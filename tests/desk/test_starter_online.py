@@ -7,13 +7,15 @@ import base64
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from click.testing import Result
+from temporalio.client import Client
 from temporalio.worker import Worker
 
-from connection import TASK_QUEUE, connect
+from connection import TASK_QUEUE, connect, polled
 from desk.failures import Refused
 from desk.rotations import Rotations
 from settings import load_settings
@@ -45,11 +47,19 @@ async def _answered(rotations: Rotations, name: str) -> bool:
         return False
 
 
-@pytest.fixture
-async def worker(temporal: str, settings_file: Path, run: Run) -> AsyncIterator[None]:
-    """A worker with the stand-ins; answers are encrypted as in production."""
+@asynccontextmanager
+async def working(settings_file: Path) -> AsyncIterator[Client]:
+    """A worker with the stand-ins that the server has heard of; answers are encrypted as in production."""
     client = await connect(load_settings(settings_file))
     async with Worker(client, task_queue=TASK_QUEUE, workflows=[StandIn, StandInDryRun]):
+        await until(lambda: polled(client))
+        yield client
+
+
+@pytest.fixture
+async def worker(temporal: str, settings_file: Path, run: Run) -> AsyncIterator[None]:
+    """A worker, ready."""
+    async with working(settings_file):
         yield
 
 
@@ -196,9 +206,9 @@ class TestWithWorker:
 async def test_without_a_worker_a_running_rotation_is_shown_from_its_search_attributes(
     say: Say, temporal: str, settings_file: Path, plan: tuple[str, str]
 ) -> None:
-    client = await connect(load_settings(settings_file))
-    async with Worker(client, task_queue=TASK_QUEUE, workflows=[StandIn]):
-        await say("start", plan[1])
+    async with working(settings_file):
+        started = await say("start", plan[1])
+    assert started.exit_code == 0, started.stderr
     shown = await say("status", plan[0])
     assert shown.exit_code == 0
     assert "PREFLIGHT" in shown.stdout
