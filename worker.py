@@ -15,8 +15,10 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -49,41 +51,53 @@ HEARD_AFTER_S = 0.05
 logger = logging.getLogger("worker")
 
 
-def build_worker(client: Client, adapters: Adapters, *, identity: str | None = None) -> Worker:
-    """The worker with every workflow and activity; the caller runs it."""
+WORKFLOWS: tuple[type, ...] = (CertificateRotation, RotationDryRun)
+"""Every workflow type of the task queue."""
+
+
+def activities(adapters: Adapters) -> list[Callable[..., Any]]:
+    """Every activity of the task queue."""
     certificate, edge = CertificateActivities(adapters), EdgeActivities(adapters)
     health, preflight, carrier = HealthActivities(adapters), PreflightActivities(adapters), CarrierActivities(adapters)
+    return [
+        preflight.examine_worker,
+        preflight.examine_endpoint,
+        certificate.issue,
+        certificate.discard,
+        certificate.revoke_a,
+        edge.upload,
+        edge.bind,
+        edge.prefer,
+        edge.remove,
+        edge.restore,
+        edge.delete_a,
+        edge.serve_a_alone,
+        edge.settings_back,
+        edge.delete_b,
+        health.readiness,
+        health.soak,
+        health.verify,
+        health.adopt,
+        health.drain,
+        health.guard,
+        carrier.notify,
+    ]
+
+
+def workflow_runner() -> SandboxedWorkflowRunner:
+    """The sandbox of every workflow; what replays a history uses the same."""
     passed = ("pydantic", "pydantic_core", "annotated_types", "cryptography", "httpx", "hvac", "domain", "settings")
+    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*passed))
+
+
+def build_worker(client: Client, adapters: Adapters, *, identity: str | None = None) -> Worker:
+    """The worker with every workflow and activity; the caller runs it."""
     return Worker(
         client,
         task_queue=TASK_QUEUE,
-        workflows=[CertificateRotation, RotationDryRun],
-        activities=[
-            preflight.examine_worker,
-            preflight.examine_endpoint,
-            certificate.issue,
-            certificate.discard,
-            certificate.revoke_a,
-            edge.upload,
-            edge.bind,
-            edge.prefer,
-            edge.remove,
-            edge.restore,
-            edge.delete_a,
-            edge.serve_a_alone,
-            edge.settings_back,
-            edge.delete_b,
-            health.readiness,
-            health.soak,
-            health.verify,
-            health.adopt,
-            health.drain,
-            health.guard,
-            carrier.notify,
-        ],
-        workflow_runner=SandboxedWorkflowRunner(
-            restrictions=SandboxRestrictions.default.with_passthrough_modules(*passed)
-        ),
+        workflows=WORKFLOWS,
+        activities=activities(adapters),
+        workflow_runner=workflow_runner(),
         interceptors=[FailureInterceptor()],
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         graceful_shutdown_timeout=GRACE,
