@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--long-call", type=_positive, metavar="SECONDS", help="one more call per trunk from the start, this long"
     )
+    run.add_argument("--tap", action="store_true", help="settings name taps, which hold and lose requests when told to")
     run.add_argument("--web-ui", default="http://127.0.0.1:8233", help="Temporal Web UI that the settings name")
     return parser
 
@@ -76,6 +77,7 @@ def _options(arguments: argparse.Namespace) -> WorldOptions:
         call_rate=arguments.call_rate,
         long_call_s=arguments.long_call,
         web_ui=arguments.web_ui,
+        tap=arguments.tap,
     )
 
 

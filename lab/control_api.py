@@ -12,13 +12,15 @@ from lab import lab_view
 from lab.faults import FAULTS
 from lab.ledger import Ledger
 from lab.strict_fields import FLAG, FieldRefused, exactly, optional, read_object, read_query
+from lab.tap import Taps
+from lab.tap_api import TapApi
 from lab.world_parts import World
 
 
 class ControlApi:
     """Every answer is JSON; a request that is not understood gets 400 and `{"error": …}`."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, taps: Taps | None = None) -> None:
         self._world = world
         self._trunk_name = exactly(*world.trunks)
         self.application = Starlette(
@@ -32,6 +34,7 @@ class ControlApi:
                 Route("/lab/metrics", self._metrics, methods=["POST"]),
                 Route("/lab/settle", self._settle, methods=["POST"]),
                 Route("/lab/expire-tokens", self._expire_tokens, methods=["POST"]),
+                *(TapApi(taps).routes if taps is not None else ()),
             ],
             exception_handlers={FieldRefused: _refused, HTTPException: _refused},
         )

@@ -7,6 +7,7 @@ import contextlib
 import socket
 import struct
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -28,6 +29,10 @@ from lab.ports import LOOPBACK
 _ATTEMPTS = 50
 _TCP_IDLE_S = 10.0
 
+Reply = Callable[[bytes], "dns.message.Message | None"]
+Tap = Callable[[bytes, Reply], Awaitable["dns.message.Message | None"]]
+"""Stands before the server: given a message and how to answer it. None: no reply, the connection is closed."""
+
 
 @dataclass(frozen=True)
 class UpdateKey:
@@ -44,8 +49,9 @@ class UpdateKey:
 class DnsServer:
     """Serves one zone. Updates need a good signature by `key`; questions may be signed."""
 
-    def __init__(self, zone: Zone, key: UpdateKey) -> None:
+    def __init__(self, zone: Zone, key: UpdateKey, tap: Tap | None = None) -> None:
         self.zone = zone
+        self._tap = tap
         self.address = LOOPBACK
         self._key = key
         self._tcp_socket, self._udp_socket = _twin_sockets()
@@ -97,6 +103,15 @@ class DnsServer:
         else:
             response.set_rcode(dns.rcode.NOTIMP)
         return response
+
+    def owns(self, task: asyncio.Task[None]) -> None:
+        """Ends the task when the server stops."""
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def answer(self, wire: bytes) -> dns.message.Message | None:
+        """The reply to one message, through the tap if there is one."""
+        return self.reply(wire) if self._tap is None else await self._tap(wire, self.reply)
 
     def _take_update(self, message: dns.update.UpdateMessage, response: dns.message.Message) -> None:
         if not message.had_tsig:
@@ -151,7 +166,8 @@ class DnsServer:
                 while True:
                     async with asyncio.timeout(_TCP_IDLE_S):
                         (length,) = struct.unpack("!H", await reader.readexactly(2))
-                        response = self.reply(await reader.readexactly(length))
+                        wire = await reader.readexactly(length)
+                    response = await self.answer(wire)
                     if response is None:
                         return
                     writer.write(response.to_wire(prepend_length=True))
@@ -172,7 +188,11 @@ class _Udp(asyncio.DatagramProtocol):
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
-        response = self._server.reply(data)
+        task = asyncio.ensure_future(self._answer(data, address))
+        self._server.owns(task)
+
+    async def _answer(self, data: bytes, address: tuple[str, int]) -> None:
+        response = await self._server.answer(data)
         if response is not None:
             self._transport.sendto(_fitting(response), address)
 

@@ -44,6 +44,8 @@ from lab.plan_text import Speed, plan_text
 from lab.promise import PromiseCheck
 from lab.resolver import Resolver
 from lab.settings_text import Addresses, settings_text
+from lab.tap import Taps
+from lab.tap_dns import DnsTap
 from lab.tls_contexts import Identity
 from lab.tokens import ApiClient, Tokens
 from lab.trunk import Trunk
@@ -58,6 +60,7 @@ from lab.world_files import (
     write_lab_file,
 )
 from lab.world_parts import World
+from lab.world_taps import tapped
 from lab.world_trunks import cxone_trunk, genesys_trunk
 
 
@@ -77,6 +80,8 @@ class WorldOptions:
     call_rate: float = 4.0
     long_call_s: float | None = None
     web_ui: str = "http://127.0.0.1:8233"
+    tap: bool = False
+    """The worker's settings name taps (`lab.tap`) instead of the services."""
 
 
 @contextlib.asynccontextmanager
@@ -94,8 +99,9 @@ async def running_world(options: WorldOptions) -> AsyncIterator[World]:
         prepare_directory(directory)
         vault, bao_pid = await _start_vault(stack, options.vault, directory)
         edges = await _start_edges(stack, ca)
-        dns = await _start_dns(stack, edges, secrets)
-        starting = _Starting(options, vault, ca, edges, dns, secrets)
+        taps = Taps() if options.tap else None
+        dns = await _start_dns(stack, edges, secrets, taps)
+        starting = _Starting(options, vault, ca, edges, dns, secrets, taps)
         world = starting.world
         await _start_calls(stack, world, options)
         facts = {"bao_pid": bao_pid, **await _start_services(stack, starting, directory)}
@@ -148,9 +154,11 @@ async def _start_edges(stack: contextlib.AsyncExitStack, ca: CarrierCa) -> _Edge
     return edges
 
 
-async def _start_dns(stack: contextlib.AsyncExitStack, edges: _Edges, secrets: WorldSecrets) -> DnsServer:
+async def _start_dns(
+    stack: contextlib.AsyncExitStack, edges: _Edges, secrets: WorldSecrets, taps: Taps | None
+) -> DnsServer:
     zone = lab_zone(ADDRESS, genesys_port=edges.genesys.primary_port, cxone_ports=edges.cxone_ports)
-    dns = DnsServer(zone, UpdateKey(TSIG_KEY, secrets.tsig))
+    dns = DnsServer(zone, UpdateKey(TSIG_KEY, secrets.tsig), DnsTap(taps) if taps else None)
     stack.push_async_callback(dns.stop)
     await dns.start()
     return dns
@@ -167,8 +175,10 @@ class _Starting:
         edges: _Edges,
         dns: DnsServer,
         secrets: WorldSecrets,
+        taps: Taps | None,
     ) -> None:
         self.options, self.vault, self.ca, self.edges, self.dns, self.secrets = options, vault, ca, edges, dns, secrets
+        self.taps = taps
         roots = x509.load_pem_x509_certificates(vault.root_pem.encode())
         self.genesys, genesys = genesys_trunk(edges.genesys, roots, vault.certificate_a)
         self.cxone, cxone = cxone_trunk(edges.cxone, roots, vault.certificate_a)
@@ -252,7 +262,7 @@ async def _start_services(stack: contextlib.AsyncExitStack, starting: _Starting,
     world, edges, dns = starting.world, starting.edges, starting.dns
     genesys_api = GenesysApi(starting.genesys, EDGE_ID, world.tokens[GENESYS], world.log, world.faults)
     cxone_api = CxoneApi(starting.cxone, world.tokens[CXONE], world.log, world.faults)
-    control = await _serve(stack, HttpService(ControlApi(world).application))
+    control = await _serve(stack, HttpService(ControlApi(world, starting.taps).application))
     addresses = Addresses(
         vault=starting.vault.address,
         genesys=await _serve(stack, HttpService(genesys_api.application)),
@@ -261,7 +271,8 @@ async def _start_services(stack: contextlib.AsyncExitStack, starting: _Starting,
         dns=(dns.address, dns.port),
         web_ui=starting.options.web_ui,
     )
-    write_files(directory, _files(starting, directory, addresses))
+    named = addresses if starting.taps is None else await tapped(stack, starting.taps, addresses)
+    write_files(directory, _files(starting, directory, named))
     return {
         "pid": os.getpid(),
         "control": control,
