@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,16 @@ WORKFLOWS: tuple[type, ...] = (CertificateRotation, RotationDryRun)
 """Every workflow type of the task queue."""
 
 
-def activities(adapters: Adapters) -> list[Callable[..., Any]]:
-    """Every activity of the task queue."""
-    certificate, edge = CertificateActivities(adapters), EdgeActivities(adapters)
-    health, preflight, carrier = HealthActivities(adapters), PreflightActivities(adapters), CarrierActivities(adapters)
+def utc_now() -> datetime:
+    """This machine's clock."""
+    return datetime.now(UTC)
+
+
+def activities(adapters: Adapters, clock: Callable[[], datetime] = utc_now) -> list[Callable[..., Any]]:
+    """Every activity of the task queue; `clock` is what they take for now."""
+    certificate, edge = CertificateActivities(adapters, clock), EdgeActivities(adapters, clock)
+    health, preflight = HealthActivities(adapters, clock), PreflightActivities(adapters, clock)
+    carrier = CarrierActivities(adapters)
     return [
         preflight.examine_worker,
         preflight.examine_endpoint,
@@ -90,13 +96,15 @@ def workflow_runner() -> SandboxedWorkflowRunner:
     return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*passed))
 
 
-def build_worker(client: Client, adapters: Adapters, *, identity: str | None = None) -> Worker:
+def build_worker(
+    client: Client, adapters: Adapters, *, identity: str | None = None, clock: Callable[[], datetime] = utc_now
+) -> Worker:
     """The worker with every workflow and activity; the caller runs it."""
     return Worker(
         client,
         task_queue=TASK_QUEUE,
         workflows=WORKFLOWS,
-        activities=activities(adapters),
+        activities=activities(adapters, clock),
         workflow_runner=workflow_runner(),
         interceptors=[FailureInterceptor()],
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
