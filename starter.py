@@ -29,7 +29,7 @@ from domain.gates import Verdict
 from domain.phases import Phase
 from domain.plan import load_plan
 from settings import SETTINGS_VARIABLE
-from workflows.messages import Decision
+from workflows.messages import Decision, LeftoverChoice
 
 T = TypeVar("T")
 
@@ -88,12 +88,16 @@ def start(
     context: typer.Context,
     plan_file: PlanFile,
     wait: Annotated[bool, typer.Option("--wait", help="watch it until it has ended")] = False,
+    leftovers: Annotated[
+        LeftoverChoice,
+        typer.Option("--leftovers", help="what an earlier run left: name and refuse it, go on with it, take it away"),
+    ] = LeftoverChoice.REFUSE,
 ) -> None:
     """Start a plan's rotation. Refused while it is running, and when no worker would work on it."""
 
     async def begin(desk: Desk) -> ExitCode:
         await desk.rotations.require_worker()
-        handle = await desk.rotations.start(told, desk.who)
+        handle = await desk.rotations.start(told, desk.who, leftovers)
         terminal.say(f"started {handle.id} by {desk.who}, run {handle.first_execution_run_id}")
         return await _watched(desk, handle.id) if wait else desk.follow(told.name)
 
@@ -169,6 +173,30 @@ def rollback(context: typer.Context, name: Rotation, reason: Reason = "", as_jso
     async def send(desk: Desk) -> Decision:
         terminal.note(f"rolling back {name} as {desk.who}")
         return await desk.rotations.roll_back(name, desk.who, reason)
+
+    with explained(terminal.errors):
+        _decided(_at_the_desk(context, send), as_json)
+
+
+@app.command()
+def pause(context: typer.Context, name: Rotation, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Stop a rotation before its next phase. The guard watches on, and a rollback is heard."""
+
+    async def send(desk: Desk) -> Decision:
+        terminal.note(f"pausing {name} as {desk.who}")
+        return await desk.rotations.pause(name, desk.who, reason)
+
+    with explained(terminal.errors):
+        _decided(_at_the_desk(context, send), as_json)
+
+
+@app.command()
+def resume(context: typer.Context, name: Rotation, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Let a paused rotation go on; a fresh look at the traffic comes first."""
+
+    async def send(desk: Desk) -> Decision:
+        terminal.note(f"resuming {name} as {desk.who}")
+        return await desk.rotations.resume(name, desk.who, reason)
 
     with explained(terminal.errors):
         _decided(_at_the_desk(context, send), as_json)

@@ -1,6 +1,6 @@
 """The process that does the work: workflows and activities of the task queue `sip-tls-rotation`.
 
-    python worker.py [--settings FILE]
+    python worker.py [--settings FILE] [--build-id VERSION]
 
 Temporal is found by the environment (`TEMPORAL_ADDRESS`, …), everything else by the settings file. SIGTERM and SIGINT
 drain: running activities get their time to end. Exit code 0 after a drain, 2 for wrong settings, 3 when Temporal
@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.service import RPCError
-from temporalio.worker import Worker
+from temporalio.worker import Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.carrier import CarrierActivities
@@ -30,6 +31,8 @@ from activities.certificate import CertificateActivities
 from activities.edge import EdgeActivities
 from activities.failures import FailureInterceptor
 from activities.health import HealthActivities
+from activities.leases import LeaseActivities
+from activities.leftovers import LeftoverActivities
 from activities.preflight import PreflightActivities
 from adapters.registry import Adapters
 from connection import TASK_QUEUE, connect, polled, register_search_attributes
@@ -37,7 +40,11 @@ from domain.errors import RotatorError, SettingsInvalid
 from settings import load_settings
 from workflows.attributes import ALL as SEARCH_ATTRIBUTES
 from workflows.dry_run import RotationDryRun
+from workflows.lease import EndpointLease
 from workflows.rotation import CertificateRotation
+
+DEPLOYMENT = "sip-tls-rotator"
+"""Name of the worker deployment, for those who deploy in versions."""
 
 STICKY_TIMEOUT = timedelta(seconds=1)
 """After a worker's death its workflows go to another one this soon (FACTS: failover)."""
@@ -51,7 +58,7 @@ HEARD_AFTER_S = 0.05
 logger = logging.getLogger("worker")
 
 
-WORKFLOWS: tuple[type, ...] = (CertificateRotation, RotationDryRun)
+WORKFLOWS: tuple[type, ...] = (CertificateRotation, EndpointLease, RotationDryRun)
 """Every workflow type of the task queue."""
 
 
@@ -64,13 +71,17 @@ def activities(adapters: Adapters, clock: Callable[[], datetime] = utc_now) -> l
     """Every activity of the task queue; `clock` is what they take for now."""
     certificate, edge = CertificateActivities(adapters, clock), EdgeActivities(adapters, clock)
     health, preflight = HealthActivities(adapters, clock), PreflightActivities(adapters, clock)
-    carrier = CarrierActivities(adapters)
+    carrier, leases, leftovers = CarrierActivities(adapters), LeaseActivities(), LeftoverActivities(adapters)
     return [
         preflight.examine_worker,
         preflight.examine_endpoint,
+        leases.lease_holder,
+        leases.lease_looked_at,
+        leftovers.find_leftovers,
         certificate.issue,
         certificate.discard,
         certificate.revoke_a,
+        certificate.destroy_key_of_a,
         edge.upload,
         edge.bind,
         edge.prefer,
@@ -97,9 +108,18 @@ def workflow_runner() -> SandboxedWorkflowRunner:
 
 
 def build_worker(
-    client: Client, adapters: Adapters, *, identity: str | None = None, clock: Callable[[], datetime] = utc_now
+    client: Client,
+    adapters: Adapters,
+    *,
+    identity: str | None = None,
+    clock: Callable[[], datetime] = utc_now,
+    build_id: str | None = None,
 ) -> Worker:
-    """The worker with every workflow and activity; the caller runs it."""
+    """The worker with every workflow and activity; the caller runs it.
+
+    With `build_id` it is a version of the deployment `DEPLOYMENT`: a rotation stays with the version it began on
+    (docs/changing-workflows.md).
+    """
     return Worker(
         client,
         task_queue=TASK_QUEUE,
@@ -110,10 +130,19 @@ def build_worker(
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
         graceful_shutdown_timeout=GRACE,
         identity=identity,
+        deployment_config=_pinned(build_id) if build_id is not None else None,
     )
 
 
-async def run(settings_file: Path | None) -> None:
+def _pinned(build_id: str) -> WorkerDeploymentConfig:
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(deployment_name=DEPLOYMENT, build_id=build_id),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
+    )
+
+
+async def run(settings_file: Path | None, build_id: str | None = None) -> None:
     """Works until SIGTERM or SIGINT."""
     settings = load_settings(settings_file)
     adapters = Adapters(settings)
@@ -123,7 +152,7 @@ async def run(settings_file: Path | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with build_worker(client, adapters):
+    async with build_worker(client, adapters, build_id=build_id):
         logger.info("working on task queue %s, namespace %s", TASK_QUEUE, client.namespace)
         ready = asyncio.create_task(_say_ready(client))
         await stop.wait()
@@ -151,11 +180,12 @@ def main() -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--settings", type=Path, help="default: $SIP_ROTATE_SETTINGS, then settings.toml")
+    parser.add_argument("--build-id", metavar="VERSION", help="work as this version of a versioned deployment")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        asyncio.run(run(arguments.settings))
+        asyncio.run(run(arguments.settings, arguments.build_id))
     except SettingsInvalid as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -15,6 +15,7 @@ from domain.certificates import CertificateCase, CertificateFacts, RuleResult, c
 from domain.errors import CertificateRefused, NotAsWritten
 from domain.handshakes import Record
 from domain.rotation import Run, SideEffect, short
+from domain.texts import listed
 
 
 class IssueRequest(Record):
@@ -167,7 +168,7 @@ class CertificateActivities:
                 raise NotAsWritten("A is not revoked under a live call", where=endpoint.name, seen=f"{calls} calls")
         reason = None
         if plan.certificate.also_used_by:
-            reason = f"A is also used by {', '.join(plan.certificate.also_used_by)}"
+            reason = f"A is also used by {listed(plan.certificate.also_used_by)}"
         elif not await ca.issued(request.a_pem):
             reason = f"A was not issued by {where}: its issuer must revoke serial {serial} (superseded)"
         if reason is not None:
@@ -182,6 +183,25 @@ class CertificateActivities:
                 "A is revoked, but OCSP and CRL do not both show it yet", where=where, seen=status.detail
             )
         return Revoked(effect=self._effect("revoke A", where, f"serial {serial}", status.detail), status=status)
+
+    @activity.defn
+    async def destroy_key_of_a(self, request: RevokeRequest) -> SideEffect:
+        """Step 10, last: the key of A is destroyed where our custody holds it (an earlier rotation's B).
+
+        Refuses while a trunk presents A.
+        """
+        custody = request.run.plan.certificate.custody
+        custodian, where = self._adapters.custodian(custody), f"[keys.{custody}]"
+        using = await self._trunks_presenting(request.run, request.sha256_a)
+        if using:
+            raise NotAsWritten("the key of A is not destroyed while a trunk presents A", where=", ".join(using))
+        spki = facts(request.a_pem).spki_sha256
+        destroyed = []
+        for run in await custodian.runs():
+            if await custodian.public_key_sha256(run) == spki and await custodian.destroy(run):
+                destroyed.append(run)
+        before = f"there as {', '.join(destroyed)}" if destroyed else "not in our custody"
+        return self._effect("destroy the key of A", where, before, "not there", changed=bool(destroyed))
 
     async def _trunks_presenting(self, run: Run, sha256: str) -> list[str]:
         found: list[str] = []

@@ -80,7 +80,7 @@ class EdgeActivities:
         found = await edge.find_certificate(request.sha256_b)
         if found is None:
             key = await custodian.private_key(request.run.key)
-            stored = await edge.upload(request.run.upload_name(), chain, key)
+            stored = await edge.upload(request.run.key, chain, key)
         else:
             stored = found
         if not stored.valid:
@@ -115,9 +115,13 @@ class EdgeActivities:
     async def prefer(self, request: EndpointRequest) -> SideEffect:
         """Step 6: pool order, or the SRV record, prefers B; what is preferred is probed and serves B."""
         endpoint, edge = self._endpoint(request)
+        before = await edge.read_trunk(endpoint.trunk)
+        if request.sha256_b not in before.pool:
+            raise RequestRefused(
+                "B is not in the pool, so it cannot be preferred", where=endpoint.name, seen=pool_text(before)
+            )
         if endpoint.topology is Topology.SEPARATE_SRV_TARGETS:
             return await self._write_srv("prefer", request, b=True)
-        before = await edge.read_trunk(endpoint.trunk)
         pool = (request.sha256_b, *request.baseline.trunk.pool)
         after = await edge.update_trunk(endpoint.trunk, TrunkChange(pool=pool))
         await self._every_node_serves(endpoint, after.pool)
@@ -125,9 +129,13 @@ class EdgeActivities:
 
     @activity.defn
     async def remove(self, request: EndpointRequest) -> SideEffect:
-        """Step 9: A leaves the pool, the tickets are flushed, every node serves B. Refuses under a live call on A."""
+        """Step 9: A leaves the pool, the tickets are flushed, every node serves B.
+
+        Refuses under a live call on A, and while a node cannot be reached: it would come back with A.
+        """
         endpoint, edge = self._endpoint(request)
         before = await edge.read_trunk(endpoint.trunk)
+        await self._every_node_serves(endpoint, before.pool)
         if request.sha256_a in before.pool:
             health = await edge.health(endpoint.trunk)
             calls = health.active_calls.get(request.sha256_a)
@@ -181,8 +189,9 @@ class EdgeActivities:
                 raise NotAsWritten(
                     "A stands first in the pool and no node serves it; B stays until one does", where=endpoint.name
                 )
+        # Always a write: the trunk's version moves on, and a request of ours that is still in flight is refused.
         after = await edge.update_trunk(
-            endpoint.trunk, TrunkChange(pool=wanted, canary=request.baseline.trunk.canary or "")
+            endpoint.trunk, TrunkChange(pool=wanted, canary=request.baseline.trunk.canary or "", always=True)
         )
         if others and edge.capabilities.ticket_flush:
             await edge.flush_tickets(endpoint.trunk)

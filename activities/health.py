@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from temporalio import activity
 
 from activities.baseline import EndpointBaseline
-from activities.looks import LOOK_DEADLINE_S, Blind, Sight, Watched, look_within, nothing_new
+from activities.looks import (
+    LOOK_DEADLINE_S,
+    WHOLE_LOOK_S,
+    Blind,
+    Sight,
+    Watched,
+    look_within,
+    nothing_new,
+)
 from adapters.edges.base import EdgeHealth
 from adapters.probe.base import ProbeResult, ProbeTarget
 from adapters.registry import Adapters
@@ -26,10 +35,11 @@ from domain.gates import (
     soak_findings,
     verify_findings,
 )
-from domain.guard import GuardFinding, GuardVerdict, guard_endpoint
+from domain.guard import GuardFinding, GuardVerdict, guard_endpoint, is_news
 from domain.handshakes import Reading, Record, handshakes
 from domain.plan import Endpoint, Plan
 from domain.rotation import Run, short
+from domain.texts import Readable, listed
 
 
 class GateRequest(Watched):
@@ -59,7 +69,7 @@ class GateLook(Record):
 
     sight: Sight
     result: GateResult | None = None
-    text: str = ""
+    text: Readable = ""
 
 
 class GuardRequest(Watched):
@@ -76,10 +86,13 @@ class GuardLook(Record):
     """What the guard says, with the figures of every endpoint."""
 
     verdict: GuardVerdict
-    text: str
+    text: Readable
     findings: tuple[GuardFinding, ...] = ()
     looked_at: datetime
 
+
+CARRIER_DEADLINE_S = 1.5
+"""Seconds that the guard waits for the carrier's figures, so that the look goes on without them in its own time."""
 
 Findings = Callable[[GateRequest, Endpoint, datetime], Awaitable[list[Finding]]]
 
@@ -121,26 +134,35 @@ class HealthActivities:
     async def _gate(self, gate: str, request: GateRequest, look: Findings) -> GateLook:
         now = self._clock()
 
-        async def findings() -> list[Finding]:
-            each = await asyncio.gather(*(look(request, endpoint, now) for endpoint in request.plan.endpoints))
-            return [finding for found in each for finding in found]
+        async def judged() -> GateResult:
+            each = await asyncio.gather(*(self._by_itself(look, request, e, now) for e in request.plan.endpoints))
+            return combine(gate, [finding for found in each for finding in found], now)
 
         try:
-            result = combine(gate, await look_within(LOOK_DEADLINE_S, findings), now)
+            result = await look_within(WHOLE_LOOK_S, judged)
         except Blind as blind:
-            if request.last is Sight.BLIND and not request.one_look:
-                raise nothing_new(f"still blind: {blind}", request.interval) from None
-            return GateLook(sight=Sight.BLIND, text=str(blind))
+            result = combine(gate, [Finding(check="the look", verdict=Verdict.ERROR, seen=str(blind))], now)
+        text = result.reason
+        sight = Sight.BLIND if result.verdict is Verdict.ERROR else Sight.SEEING
         early = request.not_before is not None and now < request.not_before
         if result.verdict is Verdict.FAIL or (result.verdict is Verdict.PASS and not early) or request.one_look:
-            return GateLook(sight=Sight.SEEING, result=result, text=result.reason)
-        if result.verdict is Verdict.ERROR:
-            if request.last is Sight.BLIND:
-                raise nothing_new(f"still blind: {result.reason}", request.interval)
-            return GateLook(sight=Sight.BLIND, text=result.reason)
-        if request.last is Sight.BLIND:
-            return GateLook(sight=Sight.SEEING, text=f"sees again: {result.reason}")
+            return GateLook(sight=sight, result=result, text=text)
+        if sight is Sight.BLIND and request.last is Sight.SEEING:
+            return GateLook(sight=sight, text=text)
+        if sight is Sight.BLIND:
+            raise nothing_new(f"still blind: {text}", request.interval)
+        if request.last is Sight.BLIND and not request.calm(now):
+            return GateLook(sight=sight, text=f"sees again: {text}")
         raise nothing_new("; ".join(finding.text() for finding in result.findings), request.interval)
+
+    async def _by_itself(
+        self, look: Findings, request: GateRequest, endpoint: Endpoint, now: datetime
+    ) -> list[Finding]:
+        """One endpoint's findings; where it cannot be looked at this is an ERROR, which hides no other's FAIL."""
+        try:
+            return await look_within(LOOK_DEADLINE_S, lambda: look(request, endpoint, now))
+        except Blind as blind:
+            return [Finding(check="the look", verdict=Verdict.ERROR, seen=str(blind), endpoint=endpoint.name)]
 
     async def _readiness(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
         health = await self._health(endpoint)
@@ -194,7 +216,7 @@ class HealthActivities:
     async def _verify(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
         platform, carrier = await asyncio.gather(
             self._platform(endpoint, request.since, now),
-            self._adapters.carrier(endpoint.carrier).reading(endpoint, request.since, now),
+            self._carrier(endpoint, request.since, now),
         )
         baseline = None
         if request.baseline_since is not None and request.before_prefer is not None:
@@ -239,7 +261,7 @@ class HealthActivities:
             Finding(
                 check="peers seen on B",
                 verdict=Verdict.INCONCLUSIVE if unseen else Verdict.PASS,
-                seen=f"not yet: {', '.join(unseen)}" if unseen else ", ".join(endpoint.peers),
+                seen=f"not yet: {listed(unseen)}" if unseen else listed(endpoint.peers),
                 expected="every known peer",
                 endpoint=endpoint.name,
             )
@@ -252,44 +274,74 @@ class HealthActivities:
     async def guard(self, request: GuardRequest) -> GuardLook:
         """Looks at every endpoint once: BREACH, BLIND, or a change for the better is returned, the rest is benign."""
         try:
-            findings = await look_within(LOOK_DEADLINE_S, lambda: self._guard(request))
-            looked = _guard_look(findings, self._clock())
+            looked = await look_within(WHOLE_LOOK_S, lambda: self._guard(request))
         except Blind as blind:
             looked = GuardLook(verdict=GuardVerdict.BLIND, text=str(blind), looked_at=self._clock())
-        if request.one_look or looked.verdict is GuardVerdict.BREACH or looked.verdict is not request.said:
+        if request.one_look or is_news(request.said, looked.verdict, calm=request.calm(looked.looked_at)):
             return looked
         raise nothing_new(f"{looked.verdict}: {looked.text}", request.interval)
 
-    async def _guard(self, request: GuardRequest) -> list[GuardFinding]:
-        return await asyncio.gather(*(self._guard_endpoint(request, e) for e in request.run.plan.endpoints))
+    async def _guard(self, request: GuardRequest) -> GuardLook:
+        findings = await asyncio.gather(*(self._guard_by_itself(request, e) for e in request.run.plan.endpoints))
+        return _guard_look(findings, self._clock())
+
+    async def _guard_by_itself(self, request: GuardRequest, endpoint: Endpoint) -> GuardFinding:
+        """One endpoint's finding; where it cannot be looked at this is BLIND, which hides no other's BREACH."""
+        try:
+            return await look_within(LOOK_DEADLINE_S, lambda: self._guard_endpoint(request, endpoint))
+        except Blind as blind:
+            return GuardFinding(endpoint=endpoint.name, verdict=GuardVerdict.BLIND, seen=str(blind))
 
     async def _guard_endpoint(self, request: GuardRequest, endpoint: Endpoint) -> GuardFinding:
+        """The first window that decides. A carrier that cannot be asked hides no breach that the platform shows."""
         plan, now = request.run.plan, self._clock()
         window, widest = plan.timings.guard_window, plan.timings.guard_window_limit
-        while True:
-            since = now - window
-            platform = await self._platform(endpoint, since, now)
-            carrier: Reading | None = None
-            if handshakes(platform.real(peers=endpoint.peers)).attempts < plan.thresholds.guard_sample:
-                carrier = await self._adapters.carrier(endpoint.carrier).reading(endpoint, since, now)
-            found = guard_endpoint(
+
+        def judged(platform: Reading, carrier: Reading | None, *, window_is_widest: bool) -> GuardFinding | None:
+            return guard_endpoint(
                 endpoint,
                 platform,
                 carrier,
                 thresholds=plan.thresholds,
                 now=self._clock(),
                 timings=plan.timings,
-                window_is_widest=window >= widest,
+                window_is_widest=window_is_widest,
                 certificates=(request.sha256_a, request.sha256_b),
             )
-            if found is not None:
+
+        deaf: GuardFinding | None = None
+        while True:
+            since = now - window
+            platform = await self._platform(endpoint, since, now)
+            found = judged(platform, None, window_is_widest=False)
+            if found is None and deaf is None:
+                try:
+                    # Only what the platform has counted already: figures of a while ago are no lost traffic.
+                    covered = min(now, platform.read_at)
+                    carrier = None
+                    if covered - since >= timedelta(seconds=1):
+                        question = partial(self._carrier, endpoint, since, covered)
+                        carrier = await look_within(CARRIER_DEADLINE_S, question)
+                except Blind as blind:
+                    attempts = handshakes(platform.real(peers=endpoint.peers)).attempts
+                    seen = f"{attempts} attempts here, and the carrier cannot be asked: {blind}"
+                    deaf = GuardFinding(endpoint=endpoint.name, verdict=GuardVerdict.BLIND, seen=seen)
+                else:
+                    found = judged(platform, carrier, window_is_widest=window >= widest)
+            if found is not None and (deaf is None or found.verdict is GuardVerdict.BREACH):
                 return found
+            if window >= widest:
+                assert deaf is not None, "the widest window has a verdict"
+                return deaf
             window = min(window * 2, widest)
 
     # -- readings ------------------------------------------------------------------------------------------------
 
     async def _platform(self, endpoint: Endpoint, since: datetime, until: datetime) -> Reading:
         return await self._adapters.metrics(endpoint.platform).samples(endpoint, since, until)
+
+    async def _carrier(self, endpoint: Endpoint, since: datetime, until: datetime) -> Reading:
+        return await self._adapters.carrier(endpoint.carrier).reading(endpoint, since, until)
 
     async def _health(self, endpoint: Endpoint) -> EdgeHealth:
         return await self._adapters.edge(endpoint.platform).health(endpoint.trunk)

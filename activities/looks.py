@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
 
+from pydantic import Field
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from domain.errors import RotatorError
 from domain.handshakes import Record
+from domain.texts import readable
 
 TEXT_LIMIT = 2000
 """Characters of a look's words, which the Web UI and the desk show."""
 
 LOOK_DEADLINE_S = 2.5
-"""Seconds after which a look says BLIND."""
+"""Seconds after which the look at an endpoint says BLIND."""
+
+WHOLE_LOOK_S = 3.0
+"""Seconds after which the look at all endpoints, which are looked at side by side, says BLIND; below its 4 s."""
 
 T = TypeVar("T")
 
@@ -45,9 +50,9 @@ async def look_within(deadline_s: float, look: Callable[[], Awaitable[T]]) -> T:
     except TimeoutError:
         raise Blind(f"the look did not end within {deadline_s} s") from None
     except RotatorError as error:
-        raise Blind(str(error)) from None
+        raise Blind(readable(str(error))) from None
     except Exception as error:
-        raise Blind(f"unexpected {type(error).__name__} in the look: {error}"[:500]) from error
+        raise Blind(readable(f"unexpected {type(error).__name__} in the look: {error}", 500)) from error
 
 
 def nothing_new(text: str, interval: timedelta) -> ApplicationError:
@@ -62,3 +67,10 @@ class Watched(Record):
 
     interval: timedelta
     last: Sight = Sight.SEEING
+    calm_until: datetime | None = Field(
+        default=None, description="before this moment better news is kept back: it changed its mind too often"
+    )
+
+    def calm(self, now: datetime) -> bool:
+        """True while better news is kept back."""
+        return self.calm_until is not None and now < self.calm_until

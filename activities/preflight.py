@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from temporalio import activity
 
@@ -28,16 +29,26 @@ MINIMUM_BACK_DATING = timedelta(hours=24)
 
 
 class EndpointLook(Record):
-    """One endpoint to examine."""
+    """One endpoint to examine.
+
+    When an earlier run is gone on with: its A (PEM), its B (leaf SHA-256) and what it had recorded of the endpoints.
+    """
 
     run: Run
     endpoint: str
+    adopted_a: str | None = None
+    adopted_b: str | None = None
+    baselines: tuple[EndpointBaseline, ...] = ()
 
 
 class WorkerExamined(Record):
-    """What the worker's own side says: limits, PKI, custody, notifications."""
+    """What the worker's own side says: limits, PKI, custody, notifications.
+
+    `physical` maps endpoints to the trunk's identity apart from the profile's name: what leases are taken on.
+    """
 
     findings: tuple[Finding, ...]
+    physical: Mapping[str, str] = {}
 
 
 class PreflightActivities:
@@ -57,21 +68,23 @@ class PreflightActivities:
             *await self._look("key custody", None, lambda: self._custody(plan)),
             *await self._look("notifications", None, lambda: self._notifications(plan)),
         ]
+        physical: dict[str, str] = {}
+        for endpoint in plan.endpoints:
+            findings += await self._look("trunk id", endpoint, partial(self._identity, endpoint, physical))
         later = "not part of this version"
         findings += [
-            not_checked("leases on endpoints and on A", later),
             not_checked("clock drift (NTP)", later),
             not_checked("carrier cipher suites", later),
             not_checked("trust stores", later),
         ]
-        return WorkerExamined(findings=tuple(findings))
+        return WorkerExamined(findings=tuple(findings), physical=physical)
 
     @activity.defn
     async def examine_endpoint(self, look: EndpointLook) -> EndpointExamined:
         """Access, the trunk's settings, A as every node serves it, other users of A, SRV records, the carrier."""
         plan = look.run.plan
         endpoint = plan.endpoint(look.endpoint)
-        state = _Examined()
+        state = _Examined(look)
         findings = await self._look("platform", endpoint, lambda: self._platform(plan, endpoint, state))
         if state.edge is not None:
             findings += await self._look("listener", endpoint, lambda: self._nodes(plan, endpoint, state))
@@ -96,6 +109,11 @@ class PreflightActivities:
             if error.retryable and activity.info().attempt < TRIES:
                 raise
             return [Finding(check=check, verdict=Verdict.ERROR, seen=str(error), expected="an answer", endpoint=where)]
+
+    async def _identity(self, endpoint: Endpoint, physical: dict[str, str]) -> list[Finding]:
+        """Two names for one trunk in one plan are found by the lease, which nobody takes twice."""
+        physical[endpoint.name] = self._adapters.edge(endpoint.platform).physical_trunk(endpoint.trunk)
+        return []
 
     async def _limits(self, plan: Plan) -> list[Finding]:
         outside = [e.name for e in plan.endpoints if not self._adapters.is_lab("platforms", e.platform)]
@@ -169,7 +187,7 @@ class PreflightActivities:
         findings.append(_passed("trunk", f"{trunk.name}, version {trunk.version}", endpoint=endpoint.name))
         if not trunk.enabled:
             findings.append(_failed("trunk", "disabled", "an enabled trunk", endpoint))
-        if len(trunk.pool) != 1:
+        if not state.pool_as_expected():
             seen = ", ".join(short(sha256) for sha256 in trunk.pool) or "empty"
             expected = "A alone; take out what an earlier rotation or an operator left, then start again"
             findings.append(_failed("pool", seen, expected, endpoint))
@@ -211,6 +229,8 @@ class PreflightActivities:
                 Finding(check="handshake", verdict=verdict, seen=probe.text(), expected="good", endpoint=endpoint.name)
             )
         leaves = {probe.leaf_sha256 for probe in probes}
+        if state.look.adopted_a is not None:
+            return findings + await self._adopted_a(plan, endpoint, state, leaves)
         if len(leaves) != 1 or None in leaves or probes[0].leaf_pem is None:
             served = ", ".join(sorted(short(leaf) if leaf else "nothing" for leaf in leaves))
             return [*findings, _failed("A on every node", served, "one certificate on all nodes", endpoint)]
@@ -224,20 +244,43 @@ class PreflightActivities:
             ]
         state.a, state.a_pem = a, probes[0].leaf_pem
         findings.append(_passed("A", f"{short(a.sha256)}, serial {a.serial}", endpoint=endpoint.name))
-        t = plan.timings
-        until = self._clock() + t.soak + t.overlap + t.hold + t.expiry_margin
-        verdict = Verdict.PASS if a.not_after >= until else Verdict.FAIL
-        findings.append(
-            Finding(
-                check="A valid until the end of HOLD",
-                verdict=verdict,
-                seen=f"expires {a.not_after:%Y-%m-%d %H:%M} UTC",
-                expected=f"after {until:%Y-%m-%d %H:%M} UTC",
-                endpoint=endpoint.name,
-            )
-        )
+        findings.append(self._lives_long_enough(plan, endpoint, a))
         findings.append(await self._who_revokes(plan, endpoint, probes[0].leaf_pem))
         return findings
+
+    async def _adopted_a(
+        self, plan: Plan, endpoint: Endpoint, state: _Examined, leaves: set[str | None]
+    ) -> list[Finding]:
+        """A of the run that is gone on with: nodes serve it or that run's B, and the platform must still have it."""
+        assert state.look.adopted_a is not None
+        assert state.edge is not None
+        a = facts(state.look.adopted_a)
+        strangers = [short(leaf) if leaf else "nothing" for leaf in leaves - {a.sha256, state.look.adopted_b}]
+        findings = []
+        if strangers:
+            findings.append(
+                _failed("A or its successor on every node", ", ".join(strangers), "what was adopted", endpoint)
+            )
+        if await state.edge.find_certificate(a.sha256) is None:
+            findings.append(_failed("A on the platform", "not there", f"{short(a.sha256)}, to go back to", endpoint))
+        if state.recorded() is None:
+            findings.append(_failed("baseline", "the adopted run did not know this trunk", "the same trunks", endpoint))
+        state.a, state.a_pem = a, state.look.adopted_a
+        findings.append(_passed("A", f"{short(a.sha256)}, serial {a.serial}, adopted", endpoint=endpoint.name))
+        findings.append(self._lives_long_enough(plan, endpoint, a))
+        findings.append(await self._who_revokes(plan, endpoint, state.look.adopted_a))
+        return findings
+
+    def _lives_long_enough(self, plan: Plan, endpoint: Endpoint, a: CertificateFacts) -> Finding:
+        t = plan.timings
+        until = self._clock() + t.soak + t.overlap + t.hold + t.expiry_margin
+        return Finding(
+            check="A valid until the end of HOLD",
+            verdict=Verdict.PASS if a.not_after >= until else Verdict.FAIL,
+            seen=f"expires {a.not_after:%Y-%m-%d %H:%M} UTC",
+            expected=f"after {until:%Y-%m-%d %H:%M} UTC",
+            endpoint=endpoint.name,
+        )
 
     async def _who_revokes(self, plan: Plan, endpoint: Endpoint, a_pem: str) -> Finding:
         if await self._adapters.authority(plan.certificate.ca).issued(a_pem):
@@ -271,7 +314,7 @@ class PreflightActivities:
         priority = {record.target: record.priority for record in records.records}
         a, b = priority.get(endpoint.srv.target_a), priority.get(endpoint.srv.target_b)
         seen = ", ".join(f"{r.priority} {r.weight} {r.port} {r.target}" for r in records.records)
-        if a is None or b is None or a >= b:
+        if a is None or b is None or (a >= b and state.recorded() is None):
             return [*findings, _failed("SRV", seen, "both targets, that of A preferred", endpoint)]
         state.srv = records
         return [*findings, _passed("SRV", seen, endpoint=endpoint.name)]
@@ -284,14 +327,33 @@ class PreflightActivities:
 class _Examined:
     """What the looks at one endpoint have found so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, look: EndpointLook) -> None:
+        self.look = look
         self.edge: Edge | None = None
         self.trunk: TrunkState | None = None
         self.a: CertificateFacts | None = None
         self.a_pem: str | None = None
         self.srv: SrvSet | None = None
 
+    def pool_as_expected(self) -> bool:
+        """A alone; or, of a run that is gone on with, nothing but its A and its B."""
+        assert self.trunk is not None
+        if self.look.adopted_a is None:
+            return len(self.trunk.pool) == 1
+        known = {facts(self.look.adopted_a).sha256, self.look.adopted_b}
+        return bool(self.trunk.pool) and known.issuperset(self.trunk.pool)
+
+    def recorded(self) -> EndpointBaseline | None:
+        """What the run that is gone on with had recorded of this very trunk."""
+        if self.edge is None or self.trunk is None:
+            return None
+        physical = self.edge.physical_trunk(self.trunk.trunk)
+        return next((b for b in self.look.baselines if b.physical == physical), None)
+
     def baseline(self, endpoint: Endpoint) -> EndpointBaseline | None:
+        recorded = self.recorded()
+        if recorded is not None:
+            return recorded.model_copy(update={"endpoint": endpoint.name})
         if self.edge is None or self.trunk is None or self.a is None:
             return None
         return EndpointBaseline(

@@ -12,11 +12,14 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from adapters.fence import ensure_in_time
 from adapters.http_failures import of_answer, of_transport, place, shape_problems
 from domain.errors import RotatorError, SettingsInvalid, UnexpectedAnswer
 from settings import HttpProfile
 
 M = TypeVar("M", bound=BaseModel)
+
+READS = frozenset({"GET", "HEAD"})
 
 
 class Http:
@@ -61,8 +64,9 @@ class Http:
         """The answer, if it is a success (2xx) or one of the statuses in `accept`; it is complete within the timeout.
 
         Raises `Unreachable`, `TlsUntrusted`, `CredentialsRefused` (401), `PermissionMissing` (403), `ConcurrentEdit`
-        (409), `Throttled` (429, 503 with `Retry-After`), `ServerFailed` (5xx), `RequestRefused` (other 4xx),
-        `UnexpectedAnswer` (3xx), `SettingsInvalid`. No failure refers to the request, whose body may hold a key.
+        (409), `TooLate` (a write of an activity that has outlived its time), `Throttled` (429, 503 with `Retry-After`),
+        `ServerFailed` (5xx), `RequestRefused` (other 4xx), `UnexpectedAnswer` (3xx), `SettingsInvalid`. No failure
+        refers to the request, whose body may hold a key.
         """
         failure: RotatorError
         try:
@@ -70,6 +74,8 @@ class Http:
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError, TypeError) as error:
             failure = of_transport(error, where=f"{self.label} {method}", host="the URL", ca_file=self._ca_file)
         else:
+            if method not in READS:
+                ensure_in_time(place(self.label, request))
             try:
                 async with asyncio.timeout(self._timeout_s):
                     response = await self._client.send(request, auth=auth)

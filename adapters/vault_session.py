@@ -22,6 +22,7 @@ import requests
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from adapters import vault_failures
+from adapters.fence import ensure_in_time
 from adapters.vault_login import AuthAnswer, Login, TokenAnswer
 from domain.errors import CredentialsRefused, RotatorError, SettingsInvalid, UnexpectedAnswer
 from settings import VaultAddress
@@ -29,6 +30,7 @@ from settings import VaultAddress
 M = TypeVar("M", bound=BaseModel)
 
 CONNECT_TIMEOUT_S: Final = 3.0
+_READS: Final = frozenset({"get", "list"})
 
 
 @dataclass(frozen=True, repr=False)
@@ -124,6 +126,8 @@ class VaultSession:
     def _request(self, call: _Call, token: SecretStr | None) -> requests.Response:
         """One HTTP request. An exception of `requests` carries the request: none leaves here, not as context either."""
         failure: RotatorError
+        if call.method not in _READS:
+            ensure_in_time(self.where(call.path, call.method))
         client = self._take_client()
         client.token = token.get_secret_value() if token else ""
         try:

@@ -22,6 +22,11 @@ def rollback_command(plan: str) -> str:
     return f'{program()} rollback {shlex.quote(plan)} --reason "why"'
 
 
+def resume_command(plan: str) -> str:
+    """Lets a paused rotation go on."""
+    return f'{program()} resume {shlex.quote(plan)} --reason "why"'
+
+
 def status_command(plan: str) -> str:
     """Watches a rotation until its end."""
     return f"{program()} status {shlex.quote(plan)} --watch"

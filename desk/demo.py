@@ -24,12 +24,13 @@ from desk.demo_summary import Outcome, summary_view
 from desk.demo_view import DemoView, ended, heading
 from desk.lab_client import LabClient, LabFile, LabState
 from desk.report import Report
-from desk.rotations import Rotations, rotation_id
+from desk.rotations import Rotations
 from desk.served import served_everywhere
 from desk.stage import Stage, StageOptions
 from desk.traffic import Traffic, shares_on_b, traffic
 from domain.errors import RotatorError, SettingsInvalid
 from domain.plan import Plan, load_plan
+from domain.rotation import rotation_id
 from lab.faults import FAULTS
 from settings import Settings, load_settings
 

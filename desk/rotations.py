@@ -30,10 +30,14 @@ from desk.start_text import details, summary
 from domain.errors import Unreachable
 from domain.phases import Phase
 from domain.plan import Plan
+from domain.rotation import rotation_id
 from workflows import attributes
 from workflows.messages import (
     Approval,
     Decision,
+    LeftoverChoice,
+    Message,
+    PauseRequest,
     RollbackRequest,
     RotationRequest,
     RotationStatus,
@@ -72,14 +76,16 @@ class Rotations:
                 action="start one with `python worker.py`, against the same TEMPORAL_ADDRESS",
             )
 
-    async def start(self, plan: Plan, started_by: str) -> WorkflowHandle[object, object]:
+    async def start(
+        self, plan: Plan, started_by: str, leftovers: LeftoverChoice = LeftoverChoice.REFUSE
+    ) -> WorkflowHandle[object, object]:
         """Starts the plan's rotation. Raises `Refused` naming the one that is running already."""
         await register_search_attributes(self._client, attributes.ALL)
         rotation = rotation_id(plan.name)
         try:
             return await self._client.start_workflow(
                 WORKFLOW,
-                RotationRequest(plan=plan, started_by=started_by),
+                RotationRequest(plan=plan, started_by=started_by, leftovers=leftovers),
                 id=rotation,
                 task_queue=TASK_QUEUE,
                 task_timeout=TASK_TIMEOUT,
@@ -180,7 +186,15 @@ class Rotations:
         """Turns a rotation back. Raises `Refused` when there is no way back."""
         return await self._update(name, "request_rollback", _message(RollbackRequest, by=by, reason=reason))
 
-    async def _update(self, name: str, update: str, message: Approval | RollbackRequest) -> Decision:
+    async def pause(self, name: str, by: str, reason: str) -> Decision:
+        """Stops a rotation before its next phase. Raises `Refused` with the workflow's reason."""
+        return await self._update(name, "request_pause", _message(PauseRequest, by=by, reason=reason))
+
+    async def resume(self, name: str, by: str, reason: str) -> Decision:
+        """Lets a paused rotation go on. Raises `Refused` when it is not paused."""
+        return await self._update(name, "request_resume", _message(PauseRequest, by=by, reason=reason))
+
+    async def _update(self, name: str, update: str, message: Approval | RollbackRequest | PauseRequest) -> Decision:
         found = await self.find(name)
         if found.close_time is not None:
             row = row_of(found)
@@ -211,11 +225,6 @@ class Rotations:
         return None
 
 
-def rotation_id(plan_name: str) -> str:
-    """The workflow id of a plan's rotation."""
-    return f"rotation-{plan_name}"
-
-
 def row_of(execution: WorkflowExecution) -> Row:
     """An execution by its search attributes, which are readable without a key."""
     found = execution.typed_search_attributes
@@ -237,7 +246,7 @@ def row_of(execution: WorkflowExecution) -> Row:
     )
 
 
-def _message(model: type[Approval] | type[RollbackRequest], **fields: str) -> Approval | RollbackRequest:
+def _message(model: type[Message], **fields: str) -> Message:
     try:
         return parse_message(model, fields)
     except ValueError as error:

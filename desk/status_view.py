@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from desk.commands import approve_command, rollback_command
+from desk.commands import approve_command, resume_command, rollback_command
 from desk.figures import STYLES, Figure, bar, from_finding, share_text, spoken, worst_first
 from desk.report import Look, Report
 from desk.timeline import compact, timeline
@@ -92,6 +92,9 @@ def _state(report: Report, status: RotationStatus) -> list[RenderableType]:
         lines.append(f"A alone everywhere after {status.rollback.a_alone_seconds:.1f} s{over}\n")
     if status.frozen:
         lines.append(f"Advance is frozen: {status.frozen}\n", style="yellow")
+    if status.paused is not None and not report.final:
+        lines.append(f"{status.paused.text()}\n", style="yellow")
+        lines.append(f"  to go on    {resume_command(name)}\n")
     if status.waiting is not None and not report.final:
         until = f", until {clock(status.waiting.until)} UTC" if status.waiting.until else ""
         lines.append(f"Waiting for {status.waiting.what}{until}\n", style="bold yellow")

@@ -8,17 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from domain.texts import readable
+
+LONGEST_WHAT = 20_000
+"""Characters: a wrong plan is told with all its problems."""
+
+LONGEST_PART = 1500
+"""Characters of where, seen and action: what the other side says can be megabytes."""
+
 
 class RotatorError(Exception):
     """A failure for the person who must act.
 
     `what` says what failed, `where` on which endpoint or system, `seen` what was observed, `action` what to do next.
+    Each is cut to a readable length, and a private key in it is removed.
     """
 
     retryable = True
 
     def __init__(self, what: str, *, where: str = "", seen: str = "", action: str = "") -> None:
-        self.what, self.where, self.seen, self.action = what, where, seen, action
+        self.what = readable(what, LONGEST_WHAT)
+        self.where, self.seen, self.action = (readable(part, LONGEST_PART) for part in (where, seen, action))
         super().__init__(self._text())
 
     def _text(self) -> str:
@@ -88,6 +98,10 @@ class Throttled(RotatorError):
 
 class UnexpectedAnswer(RotatorError):
     """The answer does not have the shape of its contract."""
+
+
+class TooLate(RotatorError):
+    """The activity has outlived its time before it could write; nothing was sent."""
 
 
 class NotAsWritten(RotatorError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from temporalio import workflow
@@ -20,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.health import GateLook, GateRequest
     from activities.looks import Sight
     from adapters.notify.base import Notice, Severity
+    from domain.flapping import TIMES_BLIND, calm_until
     from domain.gates import Finding, GateResult, Verdict
     from domain.phases import Phase
     from domain.rotation import Cause, TurnBack
@@ -32,6 +34,13 @@ from workflows.state import RotationState
 T = TypeVar("T")
 
 EVERY_SECOND = RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=1.0)
+LOST_LOOK_TOLD = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=1.0,
+    non_retryable_error_types=["TemporalTimeout:StartToClose", "", "NotFoundError"],
+)
+"""As `EVERY_SECOND`, but a look that timed out, whose request could not be read ("") or whose worker does not know it
+is told to the workflow instead of being repeated unseen."""
 ACT_TIMEOUT = timedelta(seconds=8)
 LOOK_TIMEOUT = timedelta(seconds=4)
 NOTICE_TIMEOUT = timedelta(minutes=10)
@@ -96,14 +105,22 @@ class Conduct:
         if self.state.turn_back is not None:
             raise TurnedBack
 
-    async def enter(self, phase: Phase) -> None:
-        """Goes on to a phase: not while the guard is blind, and never past a request to turn back."""
+    async def held_back(self) -> bool:
+        """Waits while the guard is blind or a person paused the rotation. True when it had to wait; then look afresh.
+
+        Never gets past a request to turn back.
+        """
         self.check()
-        if self.state.frozen is not None:
-            self.wait_for(Waiting(what="the guard to see again"))
-            await workflow.wait_condition(lambda: self.state.frozen is None or self.state.turn_back is not None)
+        waited = False
+        while (why := self.state.held_back) is not None:
+            self.wait_for(Waiting(what=f"the advance to be free again: {why}"))
+            await workflow.wait_condition(partial(self._changed, why))
             self.check()
-        self.move(phase)
+            waited = True
+        return waited
+
+    def _changed(self, why: str) -> bool:
+        return self.state.held_back != why or self.state.turn_back is not None
 
     def move(self, phase: Phase) -> None:
         """Enters a phase, visibly."""
@@ -194,19 +211,24 @@ class Conduct:
     ) -> GateResult:
         """Watches until the gate is decided. FAIL turns back; undecided in its time it waits for a person as well."""
         name = activity.__name__
-        overdue = False
+        due, overdue = workflow.now() + deadline, False
+        blind: list[datetime] = []
         while True:
             override = name if overdue and overridable else None
-            look = await self._look(activity, request, summary, None if overdue else deadline, override)
+            remaining = None if overdue else max(due - workflow.now(), timedelta(seconds=1))
+            look = await self._look(activity, request, summary, remaining, override)
             if isinstance(look, GateLook) and look.sight is Sight.BLIND:
                 self.alert("blind", Severity.CRITICAL, f"gate {name} cannot see: {look.text}", "restore the source")
-                self.wait_for(Waiting(what=f"the gate {name} to see again: {look.text}"))
-                request = request.model_copy(update={"last": Sight.BLIND})
+                if not overdue:
+                    self.wait_for(Waiting(what=f"the gate {name} to see again: {look.text}"))
+                blind = [*blind[-TIMES_BLIND:], workflow.now()]
+                request = request.model_copy(update={"last": Sight.BLIND, "calm_until": calm_until(blind, TIMES_BLIND)})
             elif isinstance(look, GateLook) and look.result is not None:
                 return self._decided(look.result)
             elif isinstance(look, GateLook):
                 self.alert("watching_again", Severity.INFO, f"gate {name} sees again: {look.text}")
-                self.wait_for(None)
+                if not overdue:
+                    self.wait_for(None)
                 request = request.model_copy(update={"last": Sight.SEEING})
             elif look is None:
                 return self._overridden(name)
@@ -234,6 +256,7 @@ class Conduct:
         request: Any,
         summary: str,
         deadline: timedelta | None = None,
+        retry: RetryPolicy = EVERY_SECOND,
     ) -> T:
         """A watcher: a stateless activity that Temporal repeats while it raises its benign error."""
         return await workflow.execute_activity_method(
@@ -241,7 +264,7 @@ class Conduct:
             request,
             start_to_close_timeout=LOOK_TIMEOUT,
             schedule_to_close_timeout=deadline,
-            retry_policy=EVERY_SECOND,
+            retry_policy=retry,
             cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
             summary=summary,
         )

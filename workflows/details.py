@@ -11,6 +11,7 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows.state import RotationState
 
+PAUSE_JSON = '`{"by": "your name", "reason": "why"}`'
 ROLLBACK_HINT = 'To turn back, send the signal `rollback` with `{"by": "your name", "reason": "why"}`.'
 
 
@@ -38,6 +39,8 @@ def _now(state: RotationState) -> list[str]:
         lines.append(f"**Failed** – {state.failure}")
     if state.frozen:
         lines.append(f"**Advance is frozen** – {state.frozen}")
+    if state.paused is not None:
+        lines.append(f"**Paused** – {state.paused.text()}. To go on, send the signal `resume` with {PAUSE_JSON}")
     if state.waiting is not None:
         until = f", until {state.waiting.until:%Y-%m-%d %H:%M:%S} UTC" if state.waiting.until else ""
         lines.append(f"**Waiting for** {state.waiting.what}{until}")

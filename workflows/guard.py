@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections import deque
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
@@ -11,12 +12,16 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from activities.health import GuardLook, GuardRequest, HealthActivities
     from adapters.notify.base import Severity
+    from domain.flapping import CHANGES, TIMES_BLIND, calm_until
     from domain.guard import GuardVerdict
     from domain.phases import GUARDED, HOT, Phase
     from domain.rotation import Cause
-    from workflows.messages import GuardStatus
+    from workflows.messages import GuardStatus, Waiting
 
-from workflows.conduct import Conduct, TurnedBack, failure_text
+from workflows.conduct import EVERY_SECOND, LOST_LOOK_TOLD, Conduct, TurnedBack, failure_text
+
+STILL_FAILING = timedelta(minutes=5)
+"""Between two watchers when one fails in a way that Temporal does not repeat by itself: twelve an hour."""
 
 
 class Guard:
@@ -27,6 +32,9 @@ class Guard:
         self._state = conduct.state
         self._interval: timedelta | None = None
         self._task: asyncio.Task[None] | None = None
+        self._changes: deque[datetime] = deque(maxlen=CHANGES + 1)
+        self._blind: deque[datetime] = deque(maxlen=TIMES_BLIND + 1)
+        self._calm_until: datetime | None = None
 
     async def keep_pace(self, phase: Phase) -> None:
         """Watches at the pace of the phase, or not at all outside of BIND … HOLD."""
@@ -53,21 +61,22 @@ class Guard:
 
     async def fresh_look(self) -> None:
         """One fresh look before a step out of a wait: on BREACH turns back, while BLIND stays where it is."""
-        while True:
+        self._conduct.check()
+        look = await self._look(timedelta(seconds=1), GuardVerdict.HEALTHY, one_look=True)
+        while look.verdict is GuardVerdict.BLIND:
             self._conduct.check()
-            look = await self._look(timedelta(seconds=1), GuardVerdict.HEALTHY, one_look=True)
-            self._conduct.check()
-            if look.verdict is GuardVerdict.BREACH:
-                self._breach(look)
-                raise TurnedBack
-            if look.verdict is not GuardVerdict.BLIND:
-                return
-            await workflow.sleep(self._interval or timedelta(seconds=1), summary="fresh look again: the guard is blind")
+            self._conduct.wait_for(Waiting(what=f"the guard to see again: {look.text}"))
+            look = await self._look(self._interval or timedelta(seconds=1), GuardVerdict.BLIND)
+        self._conduct.check()
+        if look.verdict is GuardVerdict.BREACH:
+            self._breach(look)
+            raise TurnedBack
+        self._conduct.wait_for(None)
 
     async def _watch(self, interval: timedelta) -> None:
         said = self._state.guard.verdict if self._state.guard is not None else GuardVerdict.HEALTHY
         while True:
-            look = await self._look(interval, said)
+            look = await self._look(interval, said, calm=self._calm_until)
             if look.verdict is GuardVerdict.BREACH:
                 self._breach(look)
                 return
@@ -75,7 +84,13 @@ class Guard:
                 self._changed(said, look)
                 said = look.verdict
 
-    async def _look(self, interval: timedelta, said: GuardVerdict, *, one_look: bool = False) -> GuardLook:
+    async def _look(
+        self, interval: timedelta, said: GuardVerdict, *, one_look: bool = False, calm: datetime | None = None
+    ) -> GuardLook:
+        """What the watcher has to say. A look that was lost – hung, or with its worker – is BLIND, and told at once.
+
+        As long as BLIND was said already, Temporal repeats what is lost or fails, and nothing is added to the history.
+        """
         state = self._state
         assert state.a is not None
         assert state.b is not None
@@ -86,14 +101,19 @@ class Guard:
             interval=interval,
             said=said,
             one_look=one_look,
+            calm_until=calm,
         )
         summary = "fresh look before the next step" if one_look else f"guard, every {interval.total_seconds():g} s"
+        known = said is GuardVerdict.BLIND
         try:
-            return await self._conduct.watch(HealthActivities.guard, request, summary)
+            return await self._conduct.watch(
+                HealthActivities.guard, request, summary, retry=EVERY_SECOND if known else LOST_LOOK_TOLD
+            )
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            await workflow.sleep(interval, summary="the guard itself failed: look again")
+            if known:
+                await workflow.sleep(STILL_FAILING, summary="the guard itself still fails: look again")
             text = f"the guard itself failed: {failure_text(error)}"
             return GuardLook(verdict=GuardVerdict.BLIND, text=text, looked_at=workflow.now())
 
@@ -104,14 +124,19 @@ class Guard:
         self._conduct.turn(Cause.BREACH, look.text, look.looked_at)
 
     def _changed(self, said: GuardVerdict, look: GuardLook) -> None:
-        self._state.guarded(GuardStatus(verdict=look.verdict, text=look.text, at=look.looked_at))
+        now, text = workflow.now(), look.text
+        self._changes.append(now)
+        self._calm_until = calm_until(self._changes, CHANGES)
+        if look.verdict is GuardVerdict.BLIND:
+            self._blind.append(now)
+            self._calm_until = calm_until(self._blind, TIMES_BLIND)
+            if self._calm_until is not None:
+                text += f" – too often within the hour: it is not believed before {self._calm_until:%H:%M:%S} UTC"
+        self._state.guarded(GuardStatus(verdict=look.verdict, text=text, at=look.looked_at))
         if look.verdict is GuardVerdict.BLIND:
             self._conduct.alert(
-                "blind",
-                Severity.CRITICAL,
-                f"the guard cannot see: {look.text}",
-                "restore the source; advance is frozen",
+                "blind", Severity.CRITICAL, f"the guard cannot see: {text}", "restore the source; advance is frozen"
             )
         elif said is GuardVerdict.BLIND:
-            self._conduct.alert("watching_again", Severity.INFO, f"the guard sees again: {look.text}")
+            self._conduct.alert("watching_again", Severity.INFO, f"the guard sees again: {text}")
         self._conduct.show()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,8 +17,17 @@ from domain.handshakes import Record
 from domain.phases import Phase
 from domain.plan import Plan
 from domain.rotation import SideEffect, TurnBack
+from domain.texts import Readable
 
 Text = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class LeftoverChoice(StrEnum):
+    """What becomes of what an earlier run left when it was terminated: refused, gone on with, or taken away."""
+
+    REFUSE = "refuse"
+    ADOPT = "adopt"
+    CLEAN = "clean"
 
 
 class RotationRequest(Record):
@@ -25,6 +35,7 @@ class RotationRequest(Record):
 
     plan: Plan
     started_by: str
+    leftovers: LeftoverChoice = LeftoverChoice.REFUSE
 
 
 class _Message(BaseModel):
@@ -48,6 +59,13 @@ class RollbackRequest(_Message):
     reason: Annotated[str, Field(max_length=500)] = ""
 
 
+class PauseRequest(_Message):
+    """`{"by": "…", "reason": "…"}`: stops the advance before the next phase, or lets it go on."""
+
+    by: Text
+    reason: Annotated[str, Field(max_length=500)] = ""
+
+
 class Outcome(StrEnum):
     """What became of a message."""
 
@@ -58,18 +76,24 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown gate"
     MALFORMED = "malformed"
     TOO_LATE = "too late: there is no way back after HOLD"
+    PAUSED_ALREADY = "it is paused already"
+    NOT_PAUSED = "it is not paused"
     ENDED = "the rotation is already turning back"
 
 
 class Decision(Record):
-    """One message from a person and what became of it."""
+    """One message from a person and what became of it.
+
+    `plaintext` marks one that came without payload encryption: whoever reaches Temporal could have written it.
+    """
 
     at: datetime
-    message: str
+    message: Readable
     outcome: str
     by: str | None = None
     gate: str | None = None
     reason: str = ""
+    plaintext: bool = False
 
     @property
     def accepted(self) -> bool:
@@ -77,7 +101,10 @@ class Decision(Record):
         return self.outcome == Outcome.ACCEPTED
 
 
-def parse_message(model: type[Approval] | type[RollbackRequest], payload: Any) -> Approval | RollbackRequest:
+Message = TypeVar("Message", Approval, RollbackRequest, PauseRequest)
+
+
+def parse_message(model: type[Message], payload: Any) -> Message:
     """The typed message. Raises `ValueError` with a text that shows the JSON that is expected."""
     example = '{"gate": "prefer", "by": "…", "reason": "…"}' if model is Approval else '{"by": "…", "reason": "…"}'
     try:
@@ -103,14 +130,14 @@ class EndpointStatus(Record):
     platform: str
     trunk: str
     role: str
-    last: str = ""
+    last: Readable = ""
 
 
 class GuardStatus(Record):
     """The guard's last change of mind. Its last look is in the Web UI, at the pending activity."""
 
     verdict: GuardVerdict
-    text: str
+    text: Readable
     at: datetime
 
 
@@ -120,7 +147,7 @@ class AlertStatus(Record):
     at: datetime
     to: str
     kind: str
-    summary: str
+    summary: Readable
     delivered: bool | None = None
 
 
@@ -138,14 +165,26 @@ class RollbackStatus(Record):
 class Waiting(Record):
     """What a rotation waits for. `gate` and `answer` are set when a person can end the waiting."""
 
-    what: str
+    what: Readable
     until: datetime | None = None
     gate: str | None = None
     answer: str | None = None
 
 
+class Pause(Record):
+    """The advance was stopped by a person; guard and rollback live on."""
+
+    by: str
+    reason: str
+    since: datetime
+
+    def text(self) -> str:
+        """For people, one line."""
+        return f"paused by {self.by}: {self.reason or 'no reason given'}"
+
+
 class RotationStatus(Record):
-    """Answer of the query `status`."""
+    """Answer of the query `status`. `left_out` counts what its lists do not hold, by list: first and last are kept."""
 
     rotation: str
     plan: str
@@ -156,6 +195,7 @@ class RotationStatus(Record):
     phases: tuple[PhaseTime, ...]
     waiting: Waiting | None = None
     frozen: str | None = None
+    paused: Pause | None = None
     failure: str | None = None
     a: CertificateFacts | None = None
     b: CertificateFacts | None = None
@@ -169,6 +209,7 @@ class RotationStatus(Record):
     decisions: tuple[Decision, ...] = ()
     decisions_dropped: int = 0
     alerts: tuple[AlertStatus, ...] = ()
+    left_out: Mapping[str, int] = {}
     rollback: RollbackStatus | None = None
 
 

@@ -10,12 +10,14 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from domain.phases import ABORTABLE, Phase
-    from domain.rotation import Cause, TurnBack, run_key
+    from domain.rotation import Cause, run_key
     from workflows.messages import (
         Approval,
         Decision,
         Evidence,
+        LeftoverChoice,
         Outcome,
+        PauseRequest,
         RollbackRequest,
         RotationRequest,
         RotationStatus,
@@ -37,7 +39,7 @@ class CertificateRotation:
     @workflow.init
     def __init__(self, request: RotationRequest) -> None:
         info = workflow.info()
-        key = run_key(info.workflow_id, info.first_execution_run_id)
+        key = run_key(request.plan.name, info.workflow_id, info.first_execution_run_id)
         self._state = RotationState(request.plan, info.workflow_id, key, request.started_by)
         self._conduct = Conduct(self._state)
         self._guard = Guard(self._conduct)
@@ -45,7 +47,7 @@ class CertificateRotation:
     @workflow.run
     async def run(self, request: RotationRequest) -> RotationSummary:
         """Completes only in COMPLETED; fails with type RolledBack or Aborted. A cancel never ends it by itself."""
-        rotation = asyncio.create_task(self._rotate())
+        rotation = asyncio.create_task(self._rotate(request.leftovers))
         while True:
             try:
                 return await asyncio.shield(rotation)
@@ -54,9 +56,9 @@ class CertificateRotation:
                     raise
                 self._cancelled()
 
-    async def _ten_steps(self) -> None:
+    async def _ten_steps(self, leftovers: LeftoverChoice) -> None:
         steps = Steps(self._conduct, self._guard)
-        await steps.preflight()
+        await steps.preflight(leftovers)
         await steps.issue()  # 1
         await steps.upload()  # 2
         await steps.bind()  # 3
@@ -74,8 +76,8 @@ class CertificateRotation:
         await steps.restore()
         await steps.revoke()  # 10
 
-    async def _rotate(self) -> RotationSummary:
-        forward = asyncio.create_task(self._ten_steps())
+    async def _rotate(self, leftovers: LeftoverChoice) -> RotationSummary:
+        forward = asyncio.create_task(self._ten_steps(leftovers))
         asked = asyncio.create_task(workflow.wait_condition(lambda: self._state.turn_back is not None))
         await workflow.wait([forward, asked], return_when=asyncio.FIRST_COMPLETED)
         forward.cancel()
@@ -99,10 +101,7 @@ class CertificateRotation:
         return failure
 
     def _cancelled(self) -> None:
-        reason = workflow.cancellation_reason() or "the workflow was cancelled"
-        cause = TurnBack(cause=Cause.CANCELLED, reason=reason, measured_at=workflow.now())
-        if not self._state.turn(cause):
-            self._state.record("decision", {"message": "cancel", "outcome": Outcome.TOO_LATE.value})
+        self._state.cancelled(workflow.cancellation_reason() or "the workflow was cancelled")
         self._conduct.show()
 
     def _summary(self) -> RotationSummary:
@@ -142,7 +141,6 @@ class CertificateRotation:
     @approve_gate.validator
     def _may_approve(self, payload: Any) -> None:
         approval = parse_message(Approval, payload)
-        assert isinstance(approval, Approval)
         outcome = self._state.approval_outcome(approval)
         if outcome is not Outcome.ACCEPTED:
             waiting = self._state.waiting.gate if self._state.waiting else None
@@ -159,6 +157,46 @@ class CertificateRotation:
     def _may_roll_back(self, payload: Any) -> None:
         parse_message(RollbackRequest, payload)
         outcome = self._state.rollback_outcome()
+        if outcome is not Outcome.ACCEPTED:
+            raise ValueError(str(outcome))
+
+    @workflow.signal(description='Stop before the next phase: {"by": "your name", "reason": "why"}')
+    def pause(self, *payloads: Any) -> None:
+        """The guard watches on, timers run on, a rollback is heard; the next phase is not entered."""
+        self._state.ask_pause(_only(payloads))
+        self._conduct.show()
+
+    @workflow.signal(description='Go on after a pause: {"by": "your name", "reason": "why"}')
+    def resume(self, *payloads: Any) -> None:
+        """Ends a pause; a fresh look at the traffic comes before the next phase."""
+        self._state.ask_resume(_only(payloads))
+        self._conduct.show()
+
+    @workflow.update
+    def request_pause(self, payload: Any) -> Decision:
+        """Like the signal `pause`, with an answer."""
+        decision = self._state.ask_pause(payload)
+        self._conduct.show()
+        return decision
+
+    @request_pause.validator
+    def _may_pause(self, payload: Any) -> None:
+        self._may("pause", payload)
+
+    @workflow.update
+    def request_resume(self, payload: Any) -> Decision:
+        """Like the signal `resume`, with an answer."""
+        decision = self._state.ask_resume(payload)
+        self._conduct.show()
+        return decision
+
+    @request_resume.validator
+    def _may_resume(self, payload: Any) -> None:
+        self._may("resume", payload)
+
+    def _may(self, message: str, payload: Any) -> None:
+        parse_message(PauseRequest, payload)
+        outcome = self._state.pause_outcome(message)
         if outcome is not Outcome.ACCEPTED:
             raise ValueError(str(outcome))
 

@@ -25,6 +25,8 @@ with workflow.unsafe.imports_passed_through():
         Evidence,
         GuardStatus,
         Outcome,
+        Pause,
+        PauseRequest,
         PhaseTime,
         RollbackRequest,
         RollbackStatus,
@@ -46,6 +48,7 @@ class RotationState:
         self.phase = Phase.PREFLIGHT
         self.phases = [PhaseTime(phase=Phase.PREFLIGHT, entered_at=workflow.now())]
         self.waiting: Waiting | None = None
+        self.paused: Pause | None = None
         self.turn_back: TurnBack | None = None
         self.failure: str | None = None
         self.a: CertificateFacts | None = None
@@ -78,6 +81,11 @@ class RotationState:
         if self.phase in GUARDED and self.guard is not None and self.guard.verdict is GuardVerdict.BLIND:
             return f"the guard cannot see: {self.guard.text}"
         return None
+
+    @property
+    def held_back(self) -> str | None:
+        """Why the next phase is not entered: the guard is blind, or a person paused the rotation."""
+        return self.frozen or (self.paused.text() if self.paused is not None else None)
 
     @property
     def reversible(self) -> bool:
@@ -144,7 +152,6 @@ class RotationState:
             approval = parse_message(Approval, payload)
         except ValueError as error:
             return self._decide("approve", Outcome.MALFORMED, reason=str(error))
-        assert isinstance(approval, Approval)
         outcome = self.approval_outcome(approval)
         if outcome is Outcome.ACCEPTED:
             self.approved[approval.gate] = approval
@@ -172,7 +179,6 @@ class RotationState:
             request = parse_message(RollbackRequest, payload)
         except ValueError as error:
             return self._decide("rollback", Outcome.MALFORMED, reason=str(error))
-        assert isinstance(request, RollbackRequest)
         outcome = self.rollback_outcome()
         self.rollbacks_asked += 1
         if outcome is Outcome.ACCEPTED:
@@ -187,6 +193,44 @@ class RotationState:
         if self.turn_back is not None or self.phase in FINAL:
             return Outcome.ENDED
         return Outcome.ACCEPTED if self.reversible else Outcome.TOO_LATE
+
+    def cancelled(self, reason: str) -> Decision:
+        """The workflow was cancelled: recorded in any phase, a request to turn back where there is a way back."""
+        outcome = Outcome.ACCEPTED if self.reversible else Outcome.TOO_LATE
+        if self.turn_back is not None or self.phase in FINAL:
+            outcome = Outcome.ENDED
+        if outcome is Outcome.ACCEPTED:
+            self.turn(TurnBack(cause=Cause.CANCELLED, reason=reason, measured_at=workflow.now()))
+        return self._decide("cancel", outcome, reason=reason)
+
+    def ask_pause(self, payload: Any) -> Decision:
+        """Stops the advance before the next phase. Guard, timers and rollback live on."""
+        return self._ask_pause("pause", payload)
+
+    def ask_resume(self, payload: Any) -> Decision:
+        """Lets the advance go on."""
+        return self._ask_pause("resume", payload)
+
+    def pause_outcome(self, message: str) -> Outcome:
+        """What `pause` or `resume` would do now."""
+        if self.turn_back is not None or self.phase in FINAL:
+            return Outcome.ENDED
+        if message == "resume":
+            return Outcome.ACCEPTED if self.paused is not None else Outcome.NOT_PAUSED
+        if self.paused is not None:
+            return Outcome.PAUSED_ALREADY
+        return Outcome.ACCEPTED if self.reversible else Outcome.TOO_LATE
+
+    def _ask_pause(self, message: str, payload: Any) -> Decision:
+        try:
+            request = parse_message(PauseRequest, payload)
+        except ValueError as error:
+            return self._decide(message, Outcome.MALFORMED, reason=str(error))
+        outcome = self.pause_outcome(message)
+        if outcome is Outcome.ACCEPTED:
+            now = workflow.now()
+            self.paused = Pause(by=request.by, reason=request.reason, since=now) if message == "pause" else None
+        return self._decide(message, outcome, by=request.by, reason=request.reason)
 
     def _decide(
         self, message: str, outcome: Outcome, *, by: str | None = None, gate: str | None = None, reason: str = ""
@@ -217,6 +261,7 @@ class RotationState:
             phases=tuple(self.phases),
             waiting=self.waiting,
             frozen=self.frozen,
+            paused=self.paused,
             failure=self.failure,
             a=self.a,
             b=self.b,

@@ -14,16 +14,16 @@ with workflow.unsafe.imports_passed_through():
     from activities.edge import EdgeActivities
     from activities.health import GateRequest, HealthActivities
     from activities.looks import Sight
-    from activities.preflight import EndpointLook, PreflightActivities
     from adapters.notify.base import Severity
     from domain.gates import Finding, GateResult, Verdict, combine
-    from domain.phases import Phase
+    from domain.phases import GUARDED, Phase
     from domain.plan import Endpoint
-    from domain.rotation import Cause, SideEffect, short
-    from workflows.messages import Waiting
+    from domain.rotation import Cause, SideEffect
+    from workflows.messages import LeftoverChoice, Waiting
 
 from workflows.conduct import Conduct, TurnedBack, settle, waiting_for_gate
 from workflows.guard import Guard
+from workflows.preflight import Preflight
 
 EdgeEffect = Callable[[Any, EndpointRequest], Awaitable[SideEffect]]
 """A side effect on one trunk (`activities.edge`)."""
@@ -40,33 +40,10 @@ class Steps:
         self._soak_since: datetime | None = None
         self._preferred_at: datetime | None = None
 
-    async def preflight(self) -> None:
-        """Looks at everything, changes nothing; all problems are reported at once."""
+    async def preflight(self, leftovers: LeftoverChoice) -> None:
+        """Takes the leases and looks at everything; all problems are reported at once."""
         self._conduct.show()
-        run = self._state.run
-        worker = await self._conduct.forward(PreflightActivities.examine_worker, run, "PKI, custody, limits")
-        examined = await settle(
-            *(
-                self._conduct.forward(
-                    PreflightActivities.examine_endpoint, EndpointLook(run=run, endpoint=e.name), f"examine {e.name}"
-                )
-                for e in self._plan.endpoints
-            )
-        )
-        findings = [*worker.findings, *(finding for one in examined for finding in one.findings)]
-        leaves = {one.a.sha256 for one in examined if one.a is not None}
-        if len(leaves) > 1:
-            seen = ", ".join(
-                f"{one.baseline.endpoint} {short(one.a.sha256)}" for one in examined if one.a and one.baseline
-            )
-            findings.append(Finding(check="A", verdict=Verdict.FAIL, seen=seen, expected="one A on all endpoints"))
-        self._gate_now(combine("preflight", findings, workflow.now()))
-        for one in examined:
-            if one.baseline is None or one.a is None:
-                self._conduct.turn(Cause.GATE_FAILED, "an endpoint could not be read")
-                raise TurnedBack
-            self._state.baselines[one.baseline.endpoint] = one.baseline
-            self._state.a, self._state.a_pem = one.a, one.a_pem
+        self._gate_now(await Preflight(self._conduct, leftovers).gate())
         assert self._state.a is not None
         self._state.record("certificate A", self._state.a.model_dump(mode="json"))
 
@@ -143,7 +120,7 @@ class Steps:
             await workflow.wait_condition(lambda: gate in self._state.approved)
             self._conduct.check()
             self._conduct.wait_for(None)
-            await self._guard.fresh_look()
+        await self._guard.fresh_look()
 
     async def prefer(self) -> None:
         """(6) Update carrier DNS SRV records or trunk configuration to prefer Cert B, endpoint by endpoint."""
@@ -155,6 +132,7 @@ class Steps:
         )
         self._preferred_at = workflow.now()
         for endpoint in self._plan.endpoints:
+            await self._free()
             effect = await self._conduct.forward(
                 EdgeActivities.prefer, self._endpoint(endpoint), f"prefer B on {endpoint.name}"
             )
@@ -239,14 +217,28 @@ class Steps:
             )
         if not self._plan.certificate.also_used_by:
             await self._for_ever(EdgeActivities.delete_a, "delete A from")
+            destroyed = await self._conduct.insist(
+                CertificateActivities.destroy_key_of_a,
+                RevokeRequest(run=self._state.run, sha256_a=self._state.a.sha256, a_pem=self._state.a_pem),
+                "destroy the key of A, if it is in custody",
+            )
+            self._state.done(destroyed)
         await self._enter(Phase.COMPLETED)
         self._conduct.alert("completed", Severity.INFO, "B is served alone, A is out of use")
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
     async def _enter(self, phase: Phase) -> None:
-        await self._conduct.enter(phase)
+        """Goes on to a phase: not while the guard is blind or a person paused, and after that not without a look."""
+        await self._free()
+        self._conduct.move(phase)
         await self._guard.keep_pace(phase)
+
+    async def _free(self) -> None:
+        """Waits while the advance is held back; after that a fresh look comes first."""
+        while await self._conduct.held_back():
+            if self._state.phase in GUARDED:
+                await self._guard.fresh_look()
 
     def _gate_now(self, result: GateResult) -> None:
         """A gate that is decided at once: anything but PASS ends the way forward."""

@@ -27,6 +27,7 @@ import dns.update
 
 from adapters.access_check import access_problems
 from adapters.dns.base import SrvRecord, SrvSet
+from adapters.fence import ensure_in_time
 from domain.errors import (
     ConcurrentEdit,
     CredentialsRefused,
@@ -160,7 +161,7 @@ class Rfc2136Zone:
         try:
             wire = message.to_wire()
             async with asyncio.timeout(timeout_s):
-                raw = await self._over_tcp(wire)
+                raw = await self._over_tcp(wire, writes=isinstance(message, dns.update.UpdateMessage))
         except TimeoutError:
             raise Unreachable("no answer in time", where=self._where(), seen=f"timeout after {timeout_s:g} s") from None
         except (OSError, EOFError) as error:
@@ -172,9 +173,11 @@ class Rfc2136Zone:
             raise UnexpectedAnswer("the answer belongs to another message", where=self._where())
         return answer
 
-    async def _over_tcp(self, wire: bytes) -> bytes:
+    async def _over_tcp(self, wire: bytes, *, writes: bool) -> bytes:
         reader, writer = await asyncio.open_connection(self._settings.server, self._settings.port)
         try:
+            if writes:
+                ensure_in_time(self._where())
             writer.write(len(wire).to_bytes(2, "big") + wire)
             await writer.drain()
             return await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))

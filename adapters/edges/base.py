@@ -36,6 +36,7 @@ class Capabilities(Record):
     per_certificate_handshakes: bool = False
     active_calls: bool = False
     ticket_flush: bool = False
+    close_connections: bool = False
     stapling: bool = False
     trust_store: bool = False
 
@@ -81,12 +82,14 @@ class TrunkState(Record):
 class TrunkChange(Record):
     """What a trunk should become; None leaves a part as it is.
 
-    `canary` is a leaf SHA-256, or "" to take the canary path away.
+    `canary` is a leaf SHA-256, or "" to take the canary path away. With `always` the trunk is written even when it is
+    as wanted: its version moves on, and a write that is still in flight on the old one is refused when it lands.
     """
 
     pool: tuple[str, ...] | None = None
     canary: str | None = None
     settings: TrunkSettings | None = None
+    always: bool = False
 
 
 class CertificateHealth(Record):
@@ -133,6 +136,10 @@ class Edge(Protocol):
         """The uploaded certificate with that leaf, if there is one."""
         ...
 
+    async def certificates(self) -> tuple[PlatformCertificate, ...]:
+        """Every uploaded certificate whose leaf the platform shows."""
+        ...
+
     async def upload(self, name: str, chain_pem: str, private_key: SecretStr) -> PlatformCertificate:
         """Registers leaf, intermediates and key under `name`; found already there, nothing is sent."""
         ...
@@ -159,6 +166,15 @@ class Edge(Protocol):
 
     async def flush_tickets(self, trunk: str) -> None:
         """Makes every TLS session ticket of the trunk worthless (guide edge case 2)."""
+        ...
+
+    async def close_connections(self, trunk: str, sha256: str) -> int:
+        """Closes in an orderly way every TLS connection of the trunk, on all nodes, that was set up with this leaf.
+
+        Only for an edge with the capability. Returns how many connections the platform closed. Calls live on: a dialog
+        is not bound to a connection, its next request opens another, with the certificate that is served then. Raises
+        `RequestRefused` when the platform does not hold the certificate.
+        """
         ...
 
     async def delete_certificate(self, sha256: str) -> bool:

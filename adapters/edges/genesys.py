@@ -54,6 +54,7 @@ class GenesysEdge:
         per_certificate_handshakes=True,
         active_calls=True,
         ticket_flush=True,
+        close_connections=True,
     )
 
     def __init__(
@@ -112,6 +113,10 @@ class GenesysEdge:
         """The uploaded certificate with that leaf, whatever its name."""
         return (await self._store()).find(sha256)
 
+    async def certificates(self) -> tuple[PlatformCertificate, ...]:
+        """Every uploaded certificate whose leaf is shown."""
+        return (await self._store()).certificates()
+
     async def upload(self, name: str, chain_pem: str, private_key: SecretStr) -> PlatformCertificate:
         """The guide's registration (section 2); nothing is sent when the leaf is there under any name."""
 
@@ -142,7 +147,7 @@ class GenesysEdge:
         found = await self._trunk(trunk)
         store = await self._store()
         wanted = self._wanted(trunk, found, change, store)
-        if wanted is not found:
+        if wanted is not found or change.always:
             await self._api.send("PUT", self._trunk_url(self._settings.paths.trunk, trunk), json=wanted.body())
             found = await self._trunk(trunk)
             differences = _differences(wanted, found)
@@ -229,6 +234,22 @@ class GenesysEdge:
         """Flushes the trunk's ticket cache (guide edge case 2); flushing twice does no harm."""
         response = await self._api.send("POST", self._trunk_url(self._settings.paths.ticket_flush, trunk), json={})
         self._http.parse(response, wire.Flushed)
+
+    async def close_connections(self, trunk: str, sha256: str) -> int:
+        """Asks for an orderly close of every connection set up with that leaf, under each of its ids."""
+        url = self._trunk_url(self._settings.paths.close_connections, trunk)
+        ids = (await self._store()).ids(sha256)
+        if not ids:
+            raise RequestRefused(
+                "the connections of a certificate that the platform does not hold cannot be told apart",
+                where=f"{self._label} trunk {trunk}",
+                seen=f"no certificate with leaf SHA-256 {sha256}",
+            )
+        closed = 0
+        for certificate_id in ids:
+            response = await self._api.send("POST", url, json={"certificateId": certificate_id})
+            closed += self._http.parse(response, wire.Closed).closed_connections
+        return closed
 
     async def delete_certificate(self, sha256: str) -> bool:
         """Deletes every certificate with that leaf. Raises `RequestRefused` while a trunk uses it."""

@@ -185,6 +185,12 @@ class Flushed(Answer):
     flushed_at: AwareDatetime
 
 
+class Closed(Answer):
+    """The answer of an orderly close."""
+
+    closed_connections: int = Field(ge=0)
+
+
 class Created(Answer):
     """What an upload answers, as far as the read-back needs it."""
 

@@ -54,6 +54,10 @@ class Store:
         found.sort(key=lambda entry: not entry.valid)
         return found[0].certificate() if found else None
 
+    def certificates(self) -> tuple[PlatformCertificate, ...]:
+        """All entries whose leaf is known."""
+        return tuple(shown for entry in self._by_id.values() if (shown := entry.certificate()) is not None)
+
     def named(self, name: str) -> Stored | None:
         """The entry of that name."""
         return next((entry for entry in self._by_id.values() if entry.name == name), None)

@@ -30,6 +30,10 @@ class KeyCustodian(Protocol):
         """A CSR (PEM) over the run's key, which is made when there is none; of concurrent makers one wins."""
         ...
 
+    async def runs(self) -> tuple[str, ...]:
+        """The identities of all runs that have a key here, in order."""
+        ...
+
     async def keep_chain(self, run: str, chain_pem: str) -> str:
         """Records the signed chain beside the key; returns the chain that is kept: the first writer's."""
         ...

@@ -62,6 +62,10 @@ class _Metadata(BaseModel):
     current_version: int
 
 
+class _Listed(BaseModel):
+    keys: tuple[str, ...]
+
+
 class _Encrypted(BaseModel):
     ciphertext: str
 
@@ -111,6 +115,12 @@ class VaultKvCustodian:
         return key_material.signing_request(
             key, common_name=common_name, dns_names=dns_names, ip_addresses=ip_addresses
         )
+
+    async def runs(self) -> tuple[str, ...]:
+        """All runs below the prefix, whatever entries they have; runs whose identity is a path are not among them."""
+        path = f"{self._settings.kv_mount}/metadata/{self._settings.prefix}"
+        listed = await self._session.list(path, _Listed)
+        return tuple(sorted(name.removesuffix("/") for name in listed.keys if name.endswith("/"))) if listed else ()
 
     async def keep_chain(self, run: str, chain_pem: str) -> str:
         """Records the chain and returns the one that is kept: the first writer's."""

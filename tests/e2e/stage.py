@@ -29,7 +29,7 @@ from domain.plan import Plan, parse_plan
 from settings import Settings, load_settings
 from worker import build_worker
 from workflows.attributes import initial
-from workflows.messages import Evidence, RotationRequest, RotationStatus, RotationSummary
+from workflows.messages import Evidence, LeftoverChoice, RotationRequest, RotationStatus, RotationSummary
 from workflows.rotation import CertificateRotation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,12 +209,12 @@ class Stage:
             text = text.replace(old, new)
         return parse_plan(text)
 
-    async def start(self, plan: Plan | None = None) -> Rotation:
+    async def start(self, plan: Plan | None = None, leftovers: LeftoverChoice = LeftoverChoice.REFUSE) -> Rotation:
         """Starts a rotation as `starter.py start` does."""
         plan = plan or self.plan()
         handle = await self.client.start_workflow(
             CertificateRotation.run,
-            RotationRequest(plan=plan, started_by="test"),
+            RotationRequest(plan=plan, started_by="test", leftovers=leftovers),
             id=f"rotation-{plan.name}",
             task_queue=TASK_QUEUE,
             task_timeout=timedelta(seconds=5),
@@ -233,12 +233,18 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def staged(temporal_address: str, lab: LabProcess, settings_file: Path | None = None) -> AsyncIterator[Stage]:
-    """A stage with a worker in this process; `settings_file` stands in for the lab's own."""
+async def staged(
+    temporal_address: str,
+    lab: LabProcess,
+    settings_file: Path | None = None,
+    *,
+    build: Callable[[Settings], Adapters] = Adapters,
+) -> AsyncIterator[Stage]:
+    """A stage with a worker in this process; `settings_file` stands in for the lab's own, `build` for the registry."""
     settings = load_settings(settings_file or lab.directory / "settings.toml")
     converter = data_converter(EncryptionCodec(load_keyring(settings.codec)))
     client = await Client.connect(temporal_address, data_converter=converter)
-    adapters = Adapters(settings)
+    adapters = build(settings)
     stage = Stage(client, lab, settings, adapters, (lab.directory / "plan.toml").read_text())
     try:
         async with build_worker(client, adapters):
