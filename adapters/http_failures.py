@@ -34,6 +34,9 @@ from domain.errors import (
 TEXT_LIMIT: Final = 500
 """Characters of the other side's words that an error keeps."""
 
+LOOKED_AT: Final = 20_000
+"""Characters of the other side's words that are cleaned at all: an error page can be megabytes."""
+
 LONGEST_RETRY_AFTER_S: Final = 86400.0
 """Seconds; a longer `Retry-After` is cut to this."""
 
@@ -76,7 +79,7 @@ def stated(response: httpx.Response) -> str:
         message = body.message or body.error_description or body.description or ""
         trace = body.contextId or body.traceId
         text = ": ".join(part for part in (code, message) if part) + (f" (trace {trace})" if trace else "")
-    return f"{response.status_code} {_cleaned(text or response.text)}".strip()[:TEXT_LIMIT]
+    return f"{response.status_code} {_cleaned(text or _start(response))}".strip()[:TEXT_LIMIT]
 
 
 def of_answer(response: httpx.Response, *, profile: str, now: datetime) -> RotatorError:
@@ -173,6 +176,10 @@ def shape_problems(error: ValidationError) -> str:
     return _cleaned("; ".join(texts) + more)[:TEXT_LIMIT]
 
 
+def _start(response: httpx.Response) -> str:
+    return response.content[:LOOKED_AT].decode(response.encoding or "utf-8", errors="replace")
+
+
 def _error_body(response: httpx.Response) -> _ErrorBody | None:
     try:
         return _ErrorBody.model_validate_json(response.content)
@@ -182,7 +189,7 @@ def _error_body(response: httpx.Response) -> _ErrorBody | None:
 
 def _cleaned(text: str) -> str:
     """One line without anything that looks like key material or a token; fingerprints and names stay."""
-    without_keys = _PRIVATE_KEY.sub("[private key removed]", text.replace("\\n", "\n"))
+    without_keys = _PRIVATE_KEY.sub("[private key removed]", text[:LOOKED_AT].replace("\\n", "\n"))
     return " ".join(_BASE64_RUN.sub(_unless_readable, without_keys).split())
 
 

@@ -32,16 +32,19 @@ from starlette.routing import Route
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.converter import PayloadCodec
 
-from codec.encryption import EncryptionCodec, PayloadUnreadable, load_keyring
+from codec.encryption import EncryptionCodec, PayloadUnreadable, load_keyring, without_mark
 from domain.errors import RotatorError, SettingsInvalid
 from settings import load_settings
 
 BODY_LIMIT = 4 * 1024 * 1024
 """Bytes of one request; more is answered 413."""
 
+ANSWER_LIMIT = 64 * 1024 * 1024
+"""Bytes of all payloads of one answer: what arrives compressed could grow a thousandfold. More is answered 413."""
+
 
 class _TooLarge(Exception):
-    """The body passed `BODY_LIMIT`."""
+    """The body passed `BODY_LIMIT`, or the answer `ANSWER_LIMIT`; the message says which."""
 
 
 class DecodeService:
@@ -57,7 +60,7 @@ class DecodeService:
 
     async def decode(self, request: Request) -> JSONResponse:
         """`{"payloads": […]}` in, the same in plain out (protobuf JSON); plain payloads pass through."""
-        return await self._answer(request, self._codec.decode)
+        return await self._answer(request, self._decoded)
 
     async def encode(self, request: Request) -> JSONResponse:
         """Encrypts what a person sends from the Web UI, where that was switched on; refused otherwise.
@@ -68,6 +71,17 @@ class DecodeService:
             return _error(403, "this codec server only decodes; start it with --encode to send signals from the Web UI")
         return await self._answer(request, self._codec.encode)
 
+    async def _decoded(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """One after the other, so that the limit holds before memory is full; plain ones exactly as they came."""
+        decoded, length = [], 0
+        for payload in payloads:
+            plain = without_mark((await self._codec.decode([payload]))[0])
+            length += plain.ByteSize()
+            if length > ANSWER_LIMIT:
+                raise _TooLarge(f"the answer would be larger than {ANSWER_LIMIT} bytes: ask for fewer payloads")
+            decoded.append(plain)
+        return decoded
+
     async def _answer(
         self, request: Request, convert: Callable[[Sequence[Payload]], Awaitable[list[Payload]]]
     ) -> JSONResponse:
@@ -77,8 +91,8 @@ class DecodeService:
         try:
             payloads = json_format.Parse(await _body(request), Payloads(), ignore_unknown_fields=True)
             converted = await convert(payloads.payloads)
-        except _TooLarge:
-            return _error(413, f"the request is larger than {BODY_LIMIT} bytes")
+        except _TooLarge as error:
+            return _error(413, str(error))
         except ClientDisconnect:
             return _error(400, "the request ended early")
         except (json_format.ParseError, UnicodeDecodeError, RecursionError):
@@ -218,7 +232,7 @@ async def _body(request: Request) -> bytes:
         if length <= BODY_LIMIT:
             body += part
     if length > BODY_LIMIT:
-        raise _TooLarge
+        raise _TooLarge(f"the request is larger than {BODY_LIMIT} bytes")
     return bytes(body)
 
 

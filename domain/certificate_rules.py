@@ -36,6 +36,7 @@ from domain.certificate_path import (
 )
 from domain.handshakes import Record
 from domain.plan import Plan, TrunkRole, duration_text
+from domain.texts import Readable
 
 BACK_DATED = timedelta(hours=24)
 """Guide section 1: notBefore lies 24 hours before the rotation."""
@@ -58,8 +59,8 @@ class RuleResult(Record):
 
     rule: str
     passed: bool
-    seen: str
-    expected: str
+    seen: Readable
+    expected: Readable
 
 
 @dataclass(frozen=True)

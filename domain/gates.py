@@ -22,6 +22,7 @@ from domain.handshakes import (
     percent,
 )
 from domain.plan import Endpoint, Thresholds, Timings
+from domain.texts import Readable
 
 
 class Verdict(StrEnum):
@@ -39,8 +40,8 @@ class Finding(Record):
 
     check: str
     verdict: Verdict
-    seen: str
-    expected: str = ""
+    seen: Readable
+    expected: Readable = ""
     endpoint: str | None = None
     value: float | None = Field(default=None, description="the measured share 0–1, where there is one")
     threshold: float | None = None

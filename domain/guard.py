@@ -9,6 +9,7 @@ from enum import StrEnum
 from domain.gates import freshness
 from domain.handshakes import Reading, Record, Sample, call_setups, certificate_alerts, handshakes, percent
 from domain.plan import Direction, Endpoint, Thresholds, Timings
+from domain.texts import Readable
 
 
 class GuardVerdict(StrEnum):
@@ -25,7 +26,7 @@ class GuardFinding(Record):
 
     endpoint: str
     verdict: GuardVerdict
-    seen: str
+    seen: Readable
     value: float | None = None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import os
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +19,23 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
+from temporalio.converter import WorkflowSerializationContext
 from temporalio.exceptions import ApplicationError
 
 from codec.encryption import (
+    COMPRESSION,
     ENCODING,
     KEY_ID,
+    LARGEST_BYTES,
+    WAS_PLAINTEXT,
     EncryptionCodec,
+    KeyMissing,
     Keyring,
     PayloadUnreadable,
     data_converter,
     is_encrypted,
     load_keyring,
+    without_mark,
 )
 from domain.errors import SettingsInvalid
 from domain.plan import Plan
@@ -78,7 +86,16 @@ async def test_the_same_payload_never_looks_the_same_twice() -> None:
 
 async def test_plaintext_passes_through_so_that_a_signal_from_a_web_ui_does_not_wedge_a_workflow() -> None:
     mixed = [plain(), await sealed(), Payload(metadata={"encoding": b"binary/null"})]
-    assert await codec().decode(mixed) == [plain(), plain(), mixed[2]]
+    decoded = await codec().decode(mixed)
+    assert [without_mark(payload) for payload in decoded] == [plain(), plain(), mixed[2]]
+    assert [WAS_PLAINTEXT in payload.metadata for payload in decoded] == [True, False, True]
+
+
+async def test_the_mark_of_plaintext_is_never_taken_from_a_sender() -> None:
+    (payload,) = await codec().encode([plain(**{WAS_PLAINTEXT: b"false"})])
+    assert await codec().decode([payload]) == [plain()]
+    (forged,) = await codec().decode([plain(**{WAS_PLAINTEXT: b"false"})])
+    assert forged.metadata[WAS_PLAINTEXT] == b"true"
 
 
 class Approval(BaseModel):
@@ -161,6 +178,100 @@ async def test_a_key_id_that_makes_no_sense_is_an_error_of_moderate_length(key_i
     with pytest.raises(PayloadUnreadable, match="not in the keyring") as refused:
         await codec().decode([Payload(metadata=metadata, data=(await sealed()).data)])
     assert len(str(refused.value)) < 500
+
+
+async def test_whoever_must_know_of_a_missing_key_is_told_its_id_and_the_workflow() -> None:
+    told: list[tuple[str, str | None]] = []
+    missing = EncryptionCodec(
+        Keyring(current="2027", ciphers={"2027": KEYS["2027"]}), lambda key, workflow: told.append((key, workflow))
+    )
+    converter = data_converter(missing)
+    of_one = converter.with_context(WorkflowSerializationContext(namespace="default", workflow_id="rotation-x"))
+    with pytest.raises(KeyMissing):
+        await of_one.decode([await sealed()])
+    with pytest.raises(KeyMissing):
+        await converter.decode([await sealed()])
+    assert told == [("2026", "rotation-x"), ("2026", None)]
+
+
+# -- compression -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_payload_is_compressed_when_that_makes_it_smaller_and_not_otherwise() -> None:
+    long = plain(b'{"peer": "203.0.113.7"}' * 10_000)
+    noise = plain(os.urandom(5000))
+    packed, raw, short = await codec().encode([long, noise, plain(b"7")])
+    assert packed.metadata[COMPRESSION] == b"zlib"
+    assert len(packed.data) < len(long.data) / 50
+    assert COMPRESSION not in raw.metadata
+    assert COMPRESSION not in short.metadata
+    assert await codec().decode([packed, raw, short]) == [long, noise, plain(b"7")]
+
+
+async def test_payloads_of_the_version_before_compression_stay_readable() -> None:
+    nonce, text = os.urandom(12), plain(b"x" * 5000)
+    data = nonce + KEYS["2026"].encrypt(nonce, text.SerializeToString(), ENCODING + b"\0" + b"2026")
+    assert await codec().decode([Payload(metadata={"encoding": ENCODING, KEY_ID: b"2026"}, data=data)]) == [text]
+
+
+async def test_the_mark_of_compression_is_authenticated() -> None:
+    (packed,) = await codec().encode([plain(b"x" * 5000)])
+    for mark in (None, b"", b"zstd"):
+        changed = Payload(metadata=packed.metadata, data=packed.data)
+        del changed.metadata[COMPRESSION]
+        if mark is not None:
+            changed.metadata[COMPRESSION] = mark
+        with pytest.raises(PayloadUnreadable, match="was changed after its encryption"):
+            await codec().decode([changed])
+    raw = await sealed()
+    raw.metadata[COMPRESSION] = b"zlib"
+    with pytest.raises(PayloadUnreadable, match="was changed after its encryption"):
+        await codec().decode([raw])
+
+
+def compressed(data: bytes, mark: bytes = b"zlib") -> Payload:
+    """What somebody who has the key could have written."""
+    nonce = os.urandom(12)
+    sealed = KEYS["2026"].encrypt(nonce, data, ENCODING + b"\0" + b"2026" + b"\0" + mark)
+    return Payload(metadata={"encoding": ENCODING, KEY_ID: b"2026", COMPRESSION: mark}, data=nonce + sealed)
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        (compressed(zlib.compress(bytes(LARGEST_BYTES + 1))), f"grows beyond {LARGEST_BYTES} bytes"),
+        (compressed(zlib.compress(bytes(3 * LARGEST_BYTES))), f"grows beyond {LARGEST_BYTES} bytes"),
+        (compressed(b"no zlib"), "cannot be undone"),
+        (compressed(zlib.compress(b"x" * 100)[:-3]), "cannot be undone"),
+        (compressed(zlib.compress(b"x" * 100) + b"more"), "cannot be undone"),
+        (compressed(b"x", b"zstd"), "read it with the version that wrote it"),
+    ],
+    ids=["one byte too many", "bomb", "no zlib", "cut", "trailing bytes", "a compression of the future"],
+)
+async def test_a_payload_that_grows_without_limit_or_is_not_what_it_says_is_refused(
+    payload: Payload, words: str
+) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(PayloadUnreadable, match=words):
+            await codec().decode([payload])
+        assert tracemalloc.get_traced_memory()[1] < 3 * LARGEST_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+async def test_the_largest_payload_comes_back_whole() -> None:
+    largest = Payload(data=bytes(LARGEST_BYTES - 20))
+    (packed,) = await codec().encode([largest])
+    assert len(packed.data) < 100_000
+    assert await codec().decode([packed]) == [largest]
+
+
+@hypothesis_settings(deadline=None)
+@given(st.binary(max_size=3000), st.integers(1, 40))
+async def test_whatever_is_sent_comes_back(data: bytes, times: int) -> None:
+    payload = plain(data * times)
+    assert await codec().decode(await codec().encode([payload])) == [payload]
 
 
 # -- tampering ---------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from google.protobuf import json_format
 from temporalio.api.common.v1 import Payload, Payloads
 
 from codec.encryption import KEY_ID, EncryptionCodec, data_converter, load_keyring
-from codec.server import BODY_LIMIT, application, main
+from codec.server import ANSWER_LIMIT, BODY_LIMIT, application, main
 from settings import CodecSettings, SecretSource
 from tests.codec.test_encryption import GOOD_KEY, SECRET, codec, plain, sealed
 
@@ -89,6 +89,17 @@ async def test_a_prefix_moves_the_path() -> None:
     async with serving(prefix="/codec") as client:
         assert (await client.post("/codec/decode", content=body(await sealed()))).status_code == 200
         assert (await client.post("/decode", content=body(await sealed()))).status_code == 404
+
+
+async def test_what_arrives_compressed_is_shown_whole_and_an_answer_without_end_is_refused() -> None:
+    long = plain(b"x" * 5_000_000)
+    (packed,) = await codec().encode([long])
+    async with serving() as client:
+        answer = await client.post("/decode", content=body(packed, await sealed()))
+        assert payloads_of(answer) == [long, plain()]
+        refused = await client.post("/decode", content=body(*[packed] * 20))
+    assert refused.status_code == 413
+    assert refused.json() == {"error": f"the answer would be larger than {ANSWER_LIMIT} bytes: ask for fewer payloads"}
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------

@@ -178,7 +178,7 @@ def test_true_is_not_one_and_text_is_not_a_number() -> None:
         {"key": KEY.lower()},
         {"key": "x" * 1000 + KEY},
         {"key": KEY.encode()},
-        {"record": Finding(check="upload", verdict=Verdict.PASS, seen=KEY)},
+        {"record": Finding.model_construct(check="upload", verdict=Verdict.PASS, seen=KEY)},
     ],
     ids=["value", "nested", "name", "RSA", "encrypted", "lower case", "behind the cut", "bytes", "in a record"],
 )
