@@ -1,0 +1,141 @@
+"""A worker is killed with -9 before and after every side effect; another goes on, and nobody could tell."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import datetime
+
+import pytest
+
+from tests.durability.conftest import MATRIX
+from tests.durability.house import QUICK, House
+from tests.durability.matrix import Case, Death, Way, cases, selected
+from tests.durability.results import Results, Row
+from tests.durability.taps import Passage
+from tests.durability.world_after import World, completed, rolled_back
+from tests.e2e.stage import Rotation, Stage
+from workflows.messages import RotationStatus
+
+pytestmark = pytest.mark.durability
+
+GROUP = "worker death"
+LONG_HOLD = ('hold = "1s"', 'hold = "2m"')
+"""So that the rollback is asked in HOLD, however slow the machine."""
+
+
+async def test_a_worker_dies_before_and_after_every_side_effect_and_nothing_is_doubled_or_left(
+    house: House, results: Results, subtests: pytest.Subtests, pytestconfig: pytest.Config
+) -> None:
+    async with house.stage() as stage:
+        matrix = cases(await _journal_forward(house, stage), await _journal_back(house, stage))
+        chosen = selected(matrix)
+        size = f"{len(matrix)} deaths: {len(matrix) // 2} side effects, derived, before and after each"
+        pytestconfig.stash[MATRIX] = f"the matrix has {size}; {len(chosen)} were run"
+        results.keep_only(GROUP, map(str, matrix))
+        for case in chosen:
+            with subtests.test(str(case)):
+                await _survives(case, house, stage, results)
+
+
+async def _survives(case: Case, house: House, stage: Stage, results: Results) -> None:
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(240):
+            found = await _killed(case, house, stage)
+    except BaseException as error:
+        results.add(_row(case, f"FAILED: {type(error).__name__}: {str(error)[:300]}", began))
+        raise
+    results.add(_row(case, found, began))
+
+
+def _row(case: Case, found: str, began: float) -> Row:
+    seconds = round(time.monotonic() - began, 1)
+    return Row(str(case), GROUP, f"{case.way}, {case.phase}: {case.effect}", f"killed {case.death}", found, seconds)
+
+
+async def _killed(case: Case, house: House, stage: Stage) -> str:
+    """One rotation whose worker dies at the case's moment; what was found of it."""
+    worker = await house.one_worker()
+    house.taps.forget()
+    before = await World.read(house)
+    action = "hold-before" if case.death is Death.BEFORE else "hold-after"
+    rule = house.taps.rule(action, case.effect.service, case.effect.operation, case.effect.number)
+    rotation = await _start(case.way, stage)
+    driving = asyncio.create_task(_drive(case.way, rotation))
+    try:
+        await rule.reached()
+        worker.kill()
+        await rule.drop()
+        await house.worker()
+        await driving
+        return await _ends_well(case.way, house, before, rotation)
+    finally:
+        driving.cancel()
+        await asyncio.gather(driving, return_exceptions=True)
+
+
+async def _ends_well(way: Way, house: House, before: World, rotation: Rotation) -> str:
+    if way is Way.FORWARD:
+        await rotation.completes()
+        await completed(house, before, await rotation.status())
+        return "completed: one B, in use; A revoked at the end"
+    error = await rotation.fails()
+    assert error.type == "RolledBack", error
+    status = await rotation.status()
+    await rolled_back(house, before, status)
+    assert status.rollback is not None
+    return f"rolled back: A alone after {status.rollback.a_alone_seconds:.1f} s, B gone"
+
+
+async def _start(way: Way, stage: Stage) -> Rotation:
+    return await stage.start(stage.plan(*QUICK, *((LONG_HOLD,) if way is Way.BACK else ())))
+
+
+async def _drive(way: Way, rotation: Rotation) -> None:
+    """On the longest way back a person asks for it in the quarantine."""
+    if way is Way.BACK:
+        await rotation.reaches("HOLD", patience_s=120)
+        await rotation.handle.signal("rollback", {"by": "ann", "reason": "the longest way back"})
+
+
+async def _journal_forward(house: House, stage: Stage) -> list[tuple[str, Passage]]:
+    """The side effects of a rotation that completes: the second, which finds an A as all later ones do.
+
+    The lab's first A comes from a retiring intermediate and was never in custody; every other was the B before.
+    """
+    await house.one_worker()
+    await (await _start(Way.FORWARD, stage)).completes()
+    house.taps.forget()
+    before = await World.read(house)
+    rotation = await _start(Way.FORWARD, stage)
+    await rotation.completes()
+    journal = house.taps.journal()
+    status = await rotation.status()
+    await completed(house, before, status)
+    return _in_phases(journal, status)
+
+
+async def _journal_back(house: House, stage: Stage) -> list[tuple[str, Passage]]:
+    """The side effects from HOLD back to A."""
+    house.taps.forget()
+    before = await World.read(house)
+    rotation = await _start(Way.BACK, stage)
+    await rotation.reaches("HOLD", patience_s=120)
+    forward = house.taps.journal()
+    await _drive(Way.BACK, rotation)
+    assert (await rotation.fails()).type == "RolledBack"
+    journal = house.taps.journal()
+    status = await rotation.status()
+    await rolled_back(house, before, status)
+    return _in_phases(journal[len(forward) :], status)
+
+
+def _in_phases(journal: list[Passage], status: RotationStatus) -> list[tuple[str, Passage]]:
+    """Each side effect with the phase in which it passed."""
+    return [(_phase_at(one.at, status), one) for one in journal]
+
+
+def _phase_at(moment: datetime, status: RotationStatus) -> str:
+    entered = [time.phase.value for time in status.phases if time.entered_at <= moment]
+    return entered[-1] if entered else status.phases[0].phase.value
