@@ -30,6 +30,16 @@ class GuardFinding(Record):
     value: float | None = None
 
 
+def is_news(said: GuardVerdict, verdict: GuardVerdict, *, calm: bool) -> bool:
+    """True when the rotation has to hear of it: a breach always, blindness when it begins, better news unless `calm`.
+
+    `said` is the last verdict that it was told; `calm` is true while a guard that flaps keeps better news back.
+    """
+    if verdict is GuardVerdict.BREACH:
+        return True
+    return verdict is not said and (verdict is GuardVerdict.BLIND or not calm)
+
+
 def guard_endpoint(
     endpoint: Endpoint,
     platform: Reading,
@@ -47,7 +57,8 @@ def guard_endpoint(
     certificate alerts from known peers, or traffic that the carrier reports and a talking platform does not see.
     Only the rotation's own `certificates` are held against the carrier's figures, and what it could attribute to none:
     a platform forgets the figures of a certificate that was deleted from it (an earlier run's), a carrier does not.
-    BLIND: stale figures, or a platform that says nothing at all while the carrier reports attempts.
+    BLIND: stale figures, a platform that says nothing at all while the carrier reports attempts, or counters that were
+    reset inside the widest window, so that nobody can tell a quiet trunk from one whose traffic is gone.
     """
     for finding in freshness(platform, now=now, stale_after=timings.stale_after):
         if "counters were reset" in finding.seen:
@@ -111,6 +122,13 @@ def guard_endpoint(
             endpoint=endpoint.name,
             verdict=GuardVerdict.BLIND,
             seen=f"{seen.attempts} attempts here, and the carrier's figures are missing or stale",
+        )
+    if not covered and reported - seen.attempts >= thresholds.guard_sample:
+        return GuardFinding(
+            endpoint=endpoint.name,
+            verdict=GuardVerdict.BLIND,
+            seen=f"counters were reset at {platform.counters_since:%H:%M:%S}: {seen.attempts} attempts here since, "
+            f"while the carrier reports {reported} in the window",
         )
     return GuardFinding(
         endpoint=endpoint.name,

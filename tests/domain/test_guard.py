@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.guard import GuardFinding, GuardVerdict, guard_endpoint
+from domain.guard import GuardFinding, GuardVerdict, guard_endpoint, is_news
 from domain.handshakes import Reading, Reporter, Sample, Tally
 from domain.plan import Direction, Thresholds, Timings
 from tests.domain.plans import plan
@@ -228,9 +228,32 @@ def test_a_certificate_of_an_earlier_run_that_only_the_carrier_remembers_is_no_l
     assert verdict(reading(NOTHING), unattributed, certificates=(A, B)) is GuardVerdict.BREACH
 
 
-def test_counters_that_were_reset_are_not_held_against_the_carriers() -> None:
+def test_counters_that_were_reset_are_no_proof_of_a_loss_and_none_of_quiet() -> None:
     restarted = reading(seen(tally(10)), counters_since=NOW - timedelta(seconds=5))
-    assert verdict(restarted, carrier(500)) is GuardVerdict.QUIET
+    assert verdict(restarted, carrier(109)) is GuardVerdict.QUIET
+    assert verdict(restarted, carrier(110)) is GuardVerdict.BLIND
+    found = look(restarted, carrier(500))
+    assert found is not None
+    assert found.seen == (
+        "counters were reset at 11:59:55: 10 attempts here since, while the carrier reports 500 in the window"
+    )
+
+
+# -- what the rotation is told -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("said", list(GuardVerdict))
+def test_a_breach_is_always_told_and_blindness_whenever_it_begins(said: GuardVerdict) -> None:
+    for calm in (False, True):
+        assert is_news(said, GuardVerdict.BREACH, calm=calm)
+        assert is_news(said, GuardVerdict.BLIND, calm=calm) is (said is not GuardVerdict.BLIND)
+
+
+@pytest.mark.parametrize("better", [GuardVerdict.HEALTHY, GuardVerdict.QUIET])
+def test_better_news_is_told_once_and_not_while_the_guard_flaps(better: GuardVerdict) -> None:
+    assert is_news(GuardVerdict.BLIND, better, calm=False)
+    assert not is_news(GuardVerdict.BLIND, better, calm=True)
+    assert not is_news(better, better, calm=False)
 
 
 # -- blind -------------------------------------------------------------------------------------------------------------
