@@ -98,9 +98,10 @@ async def completed(house: House, before: World, status: RotationStatus) -> Worl
     for platform, uploads in after.uploads.items():
         wanted = [one for one in before.uploads[platform] if one != a] + [b]
         wrong += _unless(sorted(uploads) == sorted(wanted), f"{platform} holds {uploads}, expected {wanted}")
-    spki_b = after.signed[b].spki
-    kept = {run: spki for run, spki in after.keys.items() if run not in before.keys}
-    wrong += _unless(kept == {status.run: spki_b}, f"custody keeps {kept} for this run, expected B's key alone")
+    spki_a = after.signed[a].spki
+    keys = {run: spki for run, spki in before.keys.items() if spki != spki_a}
+    keys[status.run] = after.signed[b].spki
+    wrong += _unless(after.keys == keys, f"custody keeps {after.keys}, expected B's key and not A's: {keys}")
     wrong += _revoked_at_the_end(after.signed[a], status)
     wrong += _unless(after.srv == before.srv, f"SRV is {after.srv}, was {before.srv}")
     _demand(wrong)
