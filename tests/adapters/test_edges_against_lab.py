@@ -130,6 +130,25 @@ async def test_every_side_effect_may_be_repeated(lab: PlatformLab) -> None:
     assert len(lab.writes()) == 2, lab.writes()
 
 
+async def test_a_write_that_is_always_made_moves_the_version_on_and_an_older_one_in_flight_is_refused(
+    lab: PlatformLab,
+) -> None:
+    await bound(lab)
+    found = await lab.edge.read_trunk(lab.name)
+    again = await lab.edge.update_trunk(lab.name, TrunkChange(pool=found.pool))
+    assert again.version == found.version
+    moved = await lab.edge.update_trunk(lab.name, TrunkChange(pool=found.pool, always=True))
+    assert moved.version > found.version
+    assert (moved.pool, moved.canary, moved.settings) == (found.pool, found.canary, found.settings)
+
+
+async def test_every_uploaded_certificate_is_listed_by_name_and_leaf(lab: PlatformLab) -> None:
+    await lab.edge.upload("rotation-b", B.chain_pem, B.private_key)
+    listed = {one.name: one.sha256 for one in await lab.edge.certificates()}
+    assert listed["rotation-b"] == B.sha256
+    assert set(listed.values()) == {A.sha256, B.sha256}
+
+
 async def test_lost_answers_leave_no_duplicate_and_no_half_bound_pool(lab: PlatformLab) -> None:
     lab.transport.lose = ["PUT", "POST"]
     attempts = 0

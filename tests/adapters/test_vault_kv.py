@@ -47,6 +47,15 @@ def raw_entry(vault: RealBao, run: str, name: str) -> dict[str, Any]:
     return dict(found["data"]["data"])
 
 
+async def test_the_runs_that_have_a_key_are_listed(vault: RealBao) -> None:
+    custodian = vault.custodian()
+    for run in ("plan-000000000001", "plan-000000000002"):
+        await csr(custodian, run)
+    assert {"plan-000000000001", "plan-000000000002"} <= set(await custodian.runs())
+    await custodian.destroy("plan-000000000001")
+    assert "plan-000000000001" not in await custodian.runs()
+
+
 @pytest.mark.parametrize("key_type", list(KeyType))
 async def test_a_csr_is_over_a_key_of_the_type_asked_for_with_every_name(vault: RealBao, key_type: KeyType) -> None:
     custodian, run = vault.custodian(), fresh_run()

@@ -51,6 +51,19 @@ class StandIn:
         self._turned = True
         return Decision(at=at(1), message="rollback", outcome="accepted", by=payload["by"], reason=payload["reason"])
 
+    @workflow.update
+    def request_pause(self, payload: Any) -> Decision:
+        return Decision(at=at(1), message="pause", outcome="accepted", by=payload["by"], reason=payload["reason"])
+
+    @workflow.update
+    def request_resume(self, payload: Any) -> Decision:
+        return Decision(at=at(1), message="resume", outcome="accepted", by=payload["by"])
+
+    @request_resume.validator
+    def _may_resume(self, payload: Any) -> None:
+        if payload["reason"] != "it is":
+            raise ValueError("it is not paused")
+
     @workflow.query
     def status(self) -> RotationStatus:
         if not self._turned:

@@ -144,6 +144,20 @@ class TestWithWorker:
         assert late.exit_code == 6
         assert "the rotation has ended" in late.stderr
 
+    async def test_a_rotation_is_paused_and_resumed(self, say: Say, plan: tuple[str, str]) -> None:
+        name, file = plan
+        await say("start", file, "--leftovers", "clean")
+        paused = await say("pause", name, "--reason", "the carrier works")
+        assert (paused.exit_code, paused.stdout.strip()) == (0, "pause: accepted")
+        assert "as ada" in paused.stderr
+        refused = await say("resume", name)
+        assert refused.exit_code == 6
+        assert "it is not paused" in refused.stderr
+        assert (await say("resume", name, "--reason", "it is")).stdout.strip() == "resume: accepted"
+        wrong = await say("start", file, "--leftovers", "keep")
+        assert wrong.exit_code == 2
+        await say("rollback", name)
+
     async def test_waiting_for_a_rotation_that_rolls_back_ends_with_3(
         self, say: Say, plan: tuple[str, str], settings_file: Path
     ) -> None:
