@@ -85,6 +85,7 @@ def activities(adapters: Adapters, clock: Callable[[], datetime] = utc_now) -> l
         edge.upload,
         edge.bind,
         edge.prefer,
+        edge.close_connections,
         edge.remove,
         edge.restore,
         edge.delete_a,

@@ -33,13 +33,17 @@ class EndpointExamined(Record):
 
 
 class EndpointRequest(Record):
-    """One endpoint of one run; certificates by leaf SHA-256."""
+    """One endpoint of one run; certificates by leaf SHA-256.
+
+    `every_node`: on the way back, whether a node that cannot be reached is waited for.
+    """
 
     run: Run
     endpoint: str
     sha256_a: str
     sha256_b: str
     baseline: EndpointBaseline
+    every_node: bool = True
 
     @property
     def plan(self) -> Plan:

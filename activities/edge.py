@@ -5,6 +5,7 @@ Each looks first, acts on the difference and reads back; each may be repeated af
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -22,10 +23,14 @@ from domain.rotation import SideEffect, served_on, short
 
 
 class Reverted(Record):
-    """The outcome of going back to A on one endpoint. `kept_b` gives the reason when A cannot serve any more."""
+    """The outcome of going back to A on one endpoint. `kept_b` gives the reason when A cannot serve any more.
+
+    `unread` names nodes that could not be reached: they serve nobody now, and are read when they are back.
+    """
 
     effect: SideEffect
     kept_b: str | None = None
+    unread: tuple[str, ...] = ()
 
 
 def pool_text(state: TrunkState) -> str:
@@ -128,6 +133,20 @@ class EdgeActivities:
         return self._trunk_effect("prefer", endpoint, before, after)
 
     @activity.defn
+    async def close_connections(self, request: EndpointRequest) -> SideEffect:
+        """ADOPT and DRAIN, where the plan says so: connections set up with A are closed in an orderly way.
+
+        Calls on them live on: a dialog is not bound to a connection, and its next request goes over a new one. Refuses
+        while A is preferred, since whoever connects again would be served A again.
+        """
+        endpoint, edge = self._endpoint(request)
+        state = await edge.read_trunk(endpoint.trunk)
+        if endpoint.topology is not Topology.SEPARATE_SRV_TARGETS and state.pool[:1] != (request.sha256_b,):
+            raise RequestRefused("B is not preferred: connections stay", where=endpoint.name, seen=pool_text(state))
+        closed = await edge.close_connections(endpoint.trunk, request.sha256_a)
+        return self._effect("close connections on A", endpoint, f"{closed} open", "closed in order", closed > 0)
+
+    @activity.defn
     async def remove(self, request: EndpointRequest) -> SideEffect:
         """Step 9: A leaves the pool, the tickets are flushed, every node serves B.
 
@@ -195,8 +214,8 @@ class EdgeActivities:
         )
         if others and edge.capabilities.ticket_flush:
             await edge.flush_tickets(endpoint.trunk)
-        await self._every_node_serves(endpoint, after.pool)
-        return Reverted(effect=self._trunk_effect("serve A alone", endpoint, before, after))
+        unread = await self._every_node_serves(endpoint, after.pool, unreachable_too=not request.every_node)
+        return Reverted(effect=self._trunk_effect("serve A alone", endpoint, before, after), unread=unread)
 
     @activity.defn
     async def settings_back(self, request: EndpointRequest) -> SideEffect:
@@ -258,24 +277,38 @@ class EdgeActivities:
 
     async def _probe_nodes(self, endpoint: Endpoint, ports: Sequence[int] | None = None) -> list[ProbeResult]:
         prober = self._adapters.prober()
-        return [
-            await prober.probe(
-                ProbeTarget(address=node.address, port=node.port, server_name=endpoint.fqdn, identity=endpoint.fqdn)
+        return await asyncio.gather(
+            *(
+                prober.probe(
+                    ProbeTarget(address=node.address, port=node.port, server_name=endpoint.fqdn, identity=endpoint.fqdn)
+                )
+                for node in endpoint.nodes
+                if ports is None or node.port in ports
             )
-            for node in endpoint.nodes
-            if ports is None or node.port in ports
-        ]
+        )
 
     async def _every_node_serves(
-        self, endpoint: Endpoint, pool: tuple[str, ...], ports: Sequence[int] | None = None
-    ) -> None:
-        """Probes the nodes; raises when one serves something else than the pool says, or fails."""
+        self,
+        endpoint: Endpoint,
+        pool: tuple[str, ...],
+        ports: Sequence[int] | None = None,
+        *,
+        unreachable_too: bool = False,
+    ) -> tuple[str, ...]:
+        """Probes the nodes; raises when one serves something else than the pool says, or fails.
+
+        With `unreachable_too`, nodes that cannot be reached are returned by address, unless it is all of them.
+        """
+        unread: list[str] = []
         for node, probe in zip(
             [n for n in endpoint.nodes if ports is None or n.port in ports],
             await self._probe_nodes(endpoint, ports),
             strict=True,
         ):
             expected = served_on(endpoint, node, pool)
+            if probe.leaf_sha256 is None and unreachable_too:
+                unread.append(f"{node.address}:{node.port}")
+                continue
             if probe.leaf_sha256 is None:
                 raise Unreachable("a node could not be probed", where=endpoint.name, seen=probe.text())
             if probe.leaf_sha256 != expected:
@@ -289,6 +322,9 @@ class EdgeActivities:
                 raise ServerFailed(
                     "a node serves the certificate but its probe fails", where=endpoint.name, seen=probe.text()
                 )
+        if unread and len(unread) == len(endpoint.nodes):
+            raise Unreachable("no node could be probed", where=endpoint.name, seen=", ".join(unread))
+        return tuple(unread)
 
     def _trunk_effect(self, action: str, endpoint: Endpoint, before: TrunkState, after: TrunkState) -> SideEffect:
         texts = [f"{pool_text(state)}; {settings_text(state.settings)}" for state in (before, after)]

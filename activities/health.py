@@ -38,7 +38,7 @@ from domain.gates import (
 from domain.guard import GuardFinding, GuardVerdict, guard_endpoint, is_news
 from domain.handshakes import Reading, Record, handshakes
 from domain.plan import Endpoint, Plan
-from domain.rotation import Run, short
+from domain.rotation import Run, served_on, short
 from domain.texts import Readable, listed
 
 
@@ -266,7 +266,32 @@ class HealthActivities:
                 endpoint=endpoint.name,
             )
         )
-        return findings
+        return [*findings, await self._nodes(endpoint)]
+
+    async def _nodes(self, endpoint: Endpoint) -> Finding:
+        """A node that is away would come back with A: as long as one is, A is not taken away from the others."""
+        pool = (await self._adapters.edge(endpoint.platform).read_trunk(endpoint.trunk)).pool
+        prober = self._adapters.prober()
+        probes = await asyncio.gather(
+            *(
+                prober.probe(
+                    ProbeTarget(address=n.address, port=n.port, server_name=endpoint.fqdn, identity=endpoint.fqdn)
+                )
+                for n in endpoint.nodes
+            )
+        )
+        wrong = [
+            f"{node.address}:{node.port} {probe.text()}"
+            for node, probe in zip(endpoint.nodes, probes, strict=True)
+            if not probe.good or probe.leaf_sha256 != served_on(endpoint, node, pool)
+        ]
+        return Finding(
+            check="every node",
+            verdict=Verdict.INCONCLUSIVE if wrong else Verdict.PASS,
+            seen=listed(wrong) if wrong else f"{len(probes)} serve what the pool says",
+            expected="answers, and serves what the pool says",
+            endpoint=endpoint.name,
+        )
 
     # -- the guard -----------------------------------------------------------------------------------------------
 

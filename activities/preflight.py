@@ -203,6 +203,10 @@ class PreflightActivities:
                 ),
                 ("handshakes per certificate", edge.capabilities.per_certificate_handshakes),
                 ("active calls per certificate", edge.capabilities.active_calls),
+                (
+                    "an orderly close of connections",
+                    plan.timings.close_connections_after is None or edge.capabilities.close_connections,
+                ),
             )
             if not there
         ]

@@ -233,6 +233,11 @@ class Timings(PlanModel):
     adopt_deadline: PositiveDuration = timedelta(hours=48)
     drain_spacing: PositiveDuration = Field(default=timedelta(seconds=30), description="between the two zeros of DRAIN")
     drain_deadline: PositiveDuration = timedelta(hours=12)
+    close_connections_after: PositiveDuration | None = Field(
+        default=None,
+        description="how long ADOPT or DRAIN wait before connections that keep A are closed in an orderly way; "
+        "for carriers that are known to connect again. Default: never, a person decides",
+    )
     action_deadline: PositiveDuration = Field(
         default=timedelta(minutes=10), description="how long a forward side effect may be retried before turning back"
     )

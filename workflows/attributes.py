@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from temporalio.common import (
@@ -24,6 +26,9 @@ TRUNK = SearchAttributeKey.for_keyword_list("RotationTrunk")
 VERDICT = SearchAttributeKey.for_keyword("RotationVerdict")
 EXPIRY = SearchAttributeKey.for_datetime("CertificateExpiry")
 
+LONGEST_LIST_BYTES = 2000
+"""Of one list as JSON; the server's limit is 2 KB for the value of an attribute."""
+
 ALL = (PHASE, PLATFORM, TRUNK, VERDICT, EXPIRY)
 """Registered by worker and starter when they are missing."""
 
@@ -33,10 +38,22 @@ def initial(plan: Plan) -> TypedSearchAttributes:
     return TypedSearchAttributes(
         [
             SearchAttributePair(PHASE, Phase.PREFLIGHT.value),
-            SearchAttributePair(PLATFORM, sorted({endpoint.platform for endpoint in plan.endpoints})),
-            SearchAttributePair(TRUNK, [endpoint.fqdn for endpoint in plan.endpoints]),
+            SearchAttributePair(PLATFORM, fitting(sorted({endpoint.platform for endpoint in plan.endpoints}))),
+            SearchAttributePair(TRUNK, fitting([endpoint.fqdn for endpoint in plan.endpoints])),
         ]
     )
+
+
+def fitting(names: Sequence[str]) -> list[str]:
+    """As many of the names as one attribute can hold: Temporal refuses a rotation whose list is longer."""
+    kept: list[str] = []
+    length = 2
+    for name in dict.fromkeys(names):
+        length += len(json.dumps(name)) + 1
+        if length > LONGEST_LIST_BYTES:
+            break
+        kept.append(name)
+    return kept
 
 
 def attributes(state: RotationState) -> list[SearchAttributeUpdate[Any]]:

@@ -25,7 +25,8 @@ with workflow.unsafe.imports_passed_through():
     from domain.gates import Finding, GateResult, Verdict
     from domain.phases import Phase
     from domain.rotation import Cause, TurnBack
-    from workflows.messages import AlertStatus, Waiting
+    from domain.texts import readable
+    from workflows.messages import AlertStatus, Decision, Waiting
 
 from workflows.attributes import attributes
 from workflows.details import details
@@ -47,6 +48,9 @@ NOTICE_TIMEOUT = timedelta(minutes=10)
 NOTICES_AT_THE_END = timedelta(seconds=30)
 ALARM_AFTER = timedelta(minutes=1)
 ALARM_AGAIN = timedelta(hours=1)
+
+HISTORY_EVENTS, HISTORY_BYTES = 15_000, 15_000_000
+"""An ordinary rotation has some hundred events; from here on people are told."""
 
 
 class TurnedBack(Exception):
@@ -97,6 +101,7 @@ class Conduct:
         self.state = state
         self._notices: set[asyncio.Task[None]] = set()
         self._notice_count = 0
+        self._warned = False
 
     # -- phases --------------------------------------------------------------------------------------------------
 
@@ -131,6 +136,25 @@ class Conduct:
     def show(self) -> None:
         """Brings the Web UI's details up to date."""
         workflow.set_current_details(details(self.state))
+
+    def heard(self, decision: Decision) -> None:
+        """A message came. One that is only counted is not shown: ten thousand of them would take their time."""
+        if decision is not self.state.last_dropped:
+            self.show()
+        self._warn_of_history()
+
+    def _warn_of_history(self) -> None:
+        """Temporal ends a workflow whose history is full; whoever fills it has to be found before."""
+        info = workflow.info()
+        events, size = info.get_current_history_length(), info.get_current_history_size()
+        if self._warned or (events < HISTORY_EVENTS and size < HISTORY_BYTES):
+            return
+        self._warned = True
+        text = f"the history of this rotation has {events} events and {size // 1_000_000} MB"
+        limits = "Temporal ends a workflow at 51 200 events or 50 MB, and refuses signals after 10 000"
+        self.alert(
+            "history_filling", Severity.CRITICAL, f"{text}: {limits}", "find out who sends it signals; roll back"
+        )
 
     def wait_for(self, waiting: Waiting | None) -> None:
         """Says what the rotation waits for."""
@@ -350,18 +374,18 @@ class Conduct:
             rotation=state.run.rotation,
             phase=state.phase.value,
             trunks=tuple(endpoint.fqdn for endpoint in state.plan.endpoints),
-            summary=summary[:1000],
+            summary=readable(summary),
             details=details,
-            action=action,
+            action=readable(action),
             sent_at=workflow.now(),
         )
-        state.record("notice", {"id": notice.id, "to": profile, "kind": kind, "summary": notice.summary})
-        state.alerts.append(AlertStatus(at=notice.sent_at, to=profile, kind=kind, summary=notice.summary))
-        task = asyncio.create_task(self._deliver(profile, notice, len(state.alerts) - 1))
+        state.repeated("notice", {"id": notice.id, "to": profile, "kind": kind, "summary": notice.summary})
+        number = state.alerts.append(AlertStatus(at=notice.sent_at, to=profile, kind=kind, summary=notice.summary))
+        task = asyncio.create_task(self._deliver(profile, notice, number))
         self._notices.add(task)
         task.add_done_callback(self._notices.discard)
 
-    async def _deliver(self, profile: str, notice: Notice, index: int) -> None:
+    async def _deliver(self, profile: str, notice: Notice, number: int) -> None:
         try:
             await workflow.execute_activity_method(
                 CarrierActivities.notify,
@@ -374,7 +398,9 @@ class Conduct:
             delivered = True
         except ActivityError:
             delivered = False
-        self.state.alerts[index] = self.state.alerts[index].model_copy(update={"delivered": delivered})
+        alert = self.state.alerts.get(number)
+        if alert is not None:
+            self.state.alerts.replace(number, alert.model_copy(update={"delivered": delivered}))
 
     async def notices_settled(self) -> None:
         """Waits until every notice was delivered, for a short while: an unreachable desk does not keep it open."""

@@ -5,11 +5,16 @@ from __future__ import annotations
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from domain.gates import GateResult
+    from domain.gates import GateResult, Verdict
     from domain.phases import GUARDED
     from domain.rotation import short
 
 from workflows.state import RotationState
+
+FINDINGS_SHOWN = 40
+"""Of a gate's findings, those first that did not pass."""
+
+MESSAGES_SHOWN = 5
 
 PAUSE_JSON = '`{"by": "your name", "reason": "why"}`'
 ROLLBACK_HINT = 'To turn back, send the signal `rollback` with `{"by": "your name", "reason": "why"}`.'
@@ -24,6 +29,7 @@ def details(state: RotationState) -> str:
         paragraphs.append("**Guard** watches; its last look is the message of the pending activity `guard`")
     if state.last_gate is not None:
         paragraphs.append(_gate(state.last_gate))
+    paragraphs += _messages(state)
     rows = [f"| {time.phase} | {time.entered_at:%Y-%m-%d %H:%M:%S} |" for time in state.phases]
     paragraphs.append("\n".join(["| phase | since (UTC) |", "|---|---|", *rows]))
     return "\n\n".join(paragraphs)
@@ -51,6 +57,18 @@ def _now(state: RotationState) -> list[str]:
     return lines
 
 
+def _messages(state: RotationState) -> list[str]:
+    """The last messages and what came of them; who sent one without encryption could be anybody."""
+    lines = [
+        f"- {_cell(f'{d.message} {d.gate or ""}'.strip())} by {_cell(d.by or '?')}: {d.outcome}"
+        f"{' – **came unencrypted**' if d.plaintext else ''}"
+        for d in state.decisions[-MESSAGES_SHOWN:]
+    ]
+    if state.decisions_dropped:
+        lines.append(f"- and {state.decisions_dropped} further ones without effect")
+    return ["\n".join(["**Messages**", "", *lines])] if lines else []
+
+
 def _certificates(state: RotationState) -> list[str]:
     return [
         f"**{name}** SHA-256 `{short(c.sha256)}`, serial `{c.serial}`, expires {c.not_after:%Y-%m-%d %H:%M} UTC"
@@ -67,11 +85,14 @@ def _gate(gate: GateResult) -> str:
         "| check | seen | expected | verdict |",
         "|---|---|---|---|",
     ]
+    shown = sorted(gate.findings, key=lambda finding: finding.verdict is Verdict.PASS)[:FINDINGS_SHOWN]
     rows = [
         f"| {f'{f.endpoint}: ' if f.endpoint else ''}{f.check}{' (synthetic)' if f.synthetic else ''} "
         f"| {_cell(f.seen)} | {_cell(f.expected)} | {f.verdict} |"
-        for f in gate.findings
+        for f in shown
     ]
+    if len(gate.findings) > len(shown):
+        rows.append(f"| and {len(gate.findings) - len(shown)} more | | | |")
     return "\n".join([*head, *rows])
 
 

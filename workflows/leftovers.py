@@ -56,7 +56,7 @@ class Leftovers:
         return [_report(one)]
 
     def _adopt(self, one: Leftover, dead: DeadRun) -> Finding:
-        self.adopted = dead
+        self.adopted, self._state.adopted = dead, True
         if not one.own:
             self._state.run = self._state.run.model_copy(update={"key": one.key})
             workflow.upsert_memo({ADOPTED_MEMO: one.key})

@@ -74,6 +74,7 @@ class Outcome(StrEnum):
     LATE = "late: that gate has passed"
     REPEATED = "repeated: that gate was approved already"
     UNKNOWN = "unknown gate"
+    UNKNOWN_SIGNAL = "unknown signal: there is approve, rollback, pause and resume"
     MALFORMED = "malformed"
     TOO_LATE = "too late: there is no way back after HOLD"
     PAUSED_ALREADY = "it is paused already"
@@ -107,6 +108,8 @@ Message = TypeVar("Message", Approval, RollbackRequest, PauseRequest)
 def parse_message(model: type[Message], payload: Any) -> Message:
     """The typed message. Raises `ValueError` with a text that shows the JSON that is expected."""
     example = '{"gate": "prefer", "by": "…", "reason": "…"}' if model is Approval else '{"by": "…", "reason": "…"}'
+    if isinstance(payload, ValueError):
+        raise ValueError(f"payload: {payload} – send one JSON object: {example}")
     try:
         return model.model_validate(payload.model_dump() if isinstance(payload, BaseModel) else payload)
     except ValidationError as error:
@@ -152,7 +155,10 @@ class AlertStatus(Record):
 
 
 class RollbackStatus(Record):
-    """The way back. `a_alone_seconds` runs from the sample that breached to A alone read back from every endpoint."""
+    """The way back. `a_alone_seconds` runs from the sample that breached to A alone read back from every endpoint.
+
+    `unread` names nodes that could not be reached then: they served nobody, and are read back before B is deleted.
+    """
 
     turn_back: TurnBack
     started_at: datetime
@@ -160,6 +166,7 @@ class RollbackStatus(Record):
     a_alone_seconds: float | None = None
     over_budget: bool = False
     kept_b: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 class Waiting(Record):
@@ -184,7 +191,12 @@ class Pause(Record):
 
 
 class RotationStatus(Record):
-    """Answer of the query `status`. `left_out` counts what its lists do not hold, by list: first and last are kept."""
+    """Answer of the query `status`.
+
+    Its lists are bounded: `decisions_dropped` counts messages without effect that came after the first ones, of which
+    `last_dropped` is the latest; `left_out` counts what is missing between the first and last of the other lists, and
+    in the evidence, by kind.
+    """
 
     rotation: str
     plan: str
@@ -208,6 +220,7 @@ class RotationStatus(Record):
     effects: tuple[SideEffect, ...] = ()
     decisions: tuple[Decision, ...] = ()
     decisions_dropped: int = 0
+    last_dropped: Decision | None = None
     alerts: tuple[AlertStatus, ...] = ()
     left_out: Mapping[str, int] = {}
     rollback: RollbackStatus | None = None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
@@ -27,6 +28,7 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows.conduct import Conduct, TurnedBack, failure_text
 from workflows.guard import Guard
+from workflows.received import Sent, is_plaintext, received
 from workflows.state import RotationState
 from workflows.steps import Steps
 from workflows.turning_back import TurningBack
@@ -120,85 +122,94 @@ class CertificateRotation:
     # -- messages: a signal never fails the workflow; what came of it is in the status -----------------------------
 
     @workflow.signal(description='Approve the gate that waits: {"gate": "prefer", "by": "your name", "reason": "why"}')
-    def approve(self, *payloads: Any) -> None:
+    def approve(self, *payloads: Sent) -> None:
         """Accepted for the gate that waits now; anything else is recorded and changes nothing."""
-        self._state.approve(_only(payloads))
-        self._conduct.show()
+        value, plaintext = received(*payloads)
+        self._conduct.heard(self._state.approve(value, plaintext=plaintext))
 
     @workflow.signal(description='Turn back to certificate A: {"by": "your name", "reason": "why"}')
-    def rollback(self, *payloads: Any) -> None:
+    def rollback(self, *payloads: Sent) -> None:
         """Turns back from every phase up to the end of HOLD."""
-        self._state.ask_rollback(_only(payloads))
-        self._conduct.show()
+        value, plaintext = received(*payloads)
+        self._conduct.heard(self._state.ask_rollback(value, plaintext=plaintext))
 
     @workflow.update
-    def approve_gate(self, payload: Any) -> Decision:
+    def approve_gate(self, payload: Sent) -> Decision:
         """Like the signal `approve`, with an answer; refused unless that gate waits."""
-        decision = self._state.approve(payload)
-        self._conduct.show()
+        value, plaintext = received(payload)
+        decision = self._state.approve(value, plaintext=plaintext)
+        self._conduct.heard(decision)
         return decision
 
     @approve_gate.validator
-    def _may_approve(self, payload: Any) -> None:
-        approval = parse_message(Approval, payload)
+    def _may_approve(self, payload: Sent) -> None:
+        approval = parse_message(Approval, received(payload).value)
         outcome = self._state.approval_outcome(approval)
         if outcome is not Outcome.ACCEPTED:
             waiting = self._state.waiting.gate if self._state.waiting else None
             raise ValueError(f"gate {approval.gate!r}: {outcome}; waiting now: {waiting or 'no gate'}")
 
     @workflow.update
-    def request_rollback(self, payload: Any) -> Decision:
+    def request_rollback(self, payload: Sent) -> Decision:
         """Like the signal `rollback`, with an answer; refused when there is no way back."""
-        decision = self._state.ask_rollback(payload)
-        self._conduct.show()
+        value, plaintext = received(payload)
+        decision = self._state.ask_rollback(value, plaintext=plaintext)
+        self._conduct.heard(decision)
         return decision
 
     @request_rollback.validator
-    def _may_roll_back(self, payload: Any) -> None:
-        parse_message(RollbackRequest, payload)
+    def _may_roll_back(self, payload: Sent) -> None:
+        parse_message(RollbackRequest, received(payload).value)
         outcome = self._state.rollback_outcome()
         if outcome is not Outcome.ACCEPTED:
             raise ValueError(str(outcome))
 
     @workflow.signal(description='Stop before the next phase: {"by": "your name", "reason": "why"}')
-    def pause(self, *payloads: Any) -> None:
+    def pause(self, *payloads: Sent) -> None:
         """The guard watches on, timers run on, a rollback is heard; the next phase is not entered."""
-        self._state.ask_pause(_only(payloads))
-        self._conduct.show()
+        value, plaintext = received(*payloads)
+        self._conduct.heard(self._state.ask_pause(value, plaintext=plaintext))
 
     @workflow.signal(description='Go on after a pause: {"by": "your name", "reason": "why"}')
-    def resume(self, *payloads: Any) -> None:
+    def resume(self, *payloads: Sent) -> None:
         """Ends a pause; a fresh look at the traffic comes before the next phase."""
-        self._state.ask_resume(_only(payloads))
-        self._conduct.show()
+        value, plaintext = received(*payloads)
+        self._conduct.heard(self._state.ask_resume(value, plaintext=plaintext))
 
     @workflow.update
-    def request_pause(self, payload: Any) -> Decision:
+    def request_pause(self, payload: Sent) -> Decision:
         """Like the signal `pause`, with an answer."""
-        decision = self._state.ask_pause(payload)
-        self._conduct.show()
+        value, plaintext = received(payload)
+        decision = self._state.ask_pause(value, plaintext=plaintext)
+        self._conduct.heard(decision)
         return decision
 
     @request_pause.validator
-    def _may_pause(self, payload: Any) -> None:
+    def _may_pause(self, payload: Sent) -> None:
         self._may("pause", payload)
 
     @workflow.update
-    def request_resume(self, payload: Any) -> Decision:
+    def request_resume(self, payload: Sent) -> Decision:
         """Like the signal `resume`, with an answer."""
-        decision = self._state.ask_resume(payload)
-        self._conduct.show()
+        value, plaintext = received(payload)
+        decision = self._state.ask_resume(value, plaintext=plaintext)
+        self._conduct.heard(decision)
         return decision
 
     @request_resume.validator
-    def _may_resume(self, payload: Any) -> None:
+    def _may_resume(self, payload: Sent) -> None:
         self._may("resume", payload)
 
-    def _may(self, message: str, payload: Any) -> None:
-        parse_message(PauseRequest, payload)
+    def _may(self, message: str, payload: Sent) -> None:
+        parse_message(PauseRequest, received(payload).value)
         outcome = self._state.pause_outcome(message)
         if outcome is not Outcome.ACCEPTED:
             raise ValueError(str(outcome))
+
+    @workflow.signal(dynamic=True)
+    def unknown_signal(self, name: str, payloads: Sequence[RawValue]) -> None:
+        """A name that is not known, misspelt for example: answered in the status; Temporal would keep it unread."""
+        self._conduct.heard(self._state.unknown_signal(name, plaintext=is_plaintext(payloads)))
 
     @workflow.query
     def status(self) -> RotationStatus:
@@ -209,8 +220,3 @@ class CertificateRotation:
     def evidence(self) -> Evidence:
         """The hash-chained evidence so far."""
         return self._state.evidence_so_far()
-
-
-def _only(payloads: tuple[Any, ...]) -> Any:
-    """The one object that a signal carries. None or several make it malformed, where a fixed signature would wedge."""
-    return payloads[0] if len(payloads) == 1 else list(payloads)

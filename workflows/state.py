@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -12,11 +13,13 @@ with workflow.unsafe.imports_passed_through():
     from activities.baseline import EndpointBaseline
     from domain.certificates import CertificateFacts
     from domain.evidence import EvidenceEntry, append
+    from domain.first_and_last import FirstAndLast
     from domain.gates import GateResult, Verdict
     from domain.guard import GuardVerdict
     from domain.phases import ABORTABLE, FINAL, FORWARD, GUARDED, TRANSITIONS, Phase, may_move
     from domain.plan import Plan
     from domain.rotation import Cause, Run, SideEffect, TurnBack
+    from domain.texts import readable
     from workflows.messages import (
         AlertStatus,
         Approval,
@@ -36,7 +39,17 @@ with workflow.unsafe.imports_passed_through():
     )
 
 DECISIONS_KEPT = 50
-"""Messages kept with their text; further ones that had no effect are counted only."""
+"""Messages without effect that are kept with their text; of further ones only the last, and their number."""
+
+REPEATABLE_KEPT = 100
+"""Messages with effect that anybody can repeat (pause, resume, rollback while A cannot serve) and that are kept."""
+
+ALERTS_KEPT = (20, 30)
+"""The first and the last ones."""
+
+EVIDENCE_BYTES = 32 * 1024
+"""Bytes of the entries of one kind that can be repeated; further ones are counted. Phases, causes, the first verdict of
+every gate and every approval are always kept."""
 
 
 class RotationState:
@@ -55,19 +68,25 @@ class RotationState:
         self.a_pem: str | None = None
         self.b: CertificateFacts | None = None
         self.a_revoked = False
+        self.adopted = False
         self.baselines: dict[str, EndpointBaseline] = {}
         self.overlap_until: datetime | None = None
         self.gates: dict[str, GateResult] = {}
         self.last_gate: GateResult | None = None
         self.guard: GuardStatus | None = None
-        self.effects: list[SideEffect] = []
+        trunks = len(plan.endpoints)
+        self.effects: FirstAndLast[SideEffect] = FirstAndLast(20 + 12 * trunks, 10 + 4 * trunks)
         self.decisions: list[Decision] = []
         self.decisions_dropped = 0
+        self.last_dropped: Decision | None = None
         self.rollbacks_asked = 0
         self.approved: dict[str, Approval] = {}
-        self.alerts: list[AlertStatus] = []
+        self.alerts: FirstAndLast[AlertStatus] = FirstAndLast(*ALERTS_KEPT)
         self.rollback: RollbackStatus | None = None
         self.evidence: tuple[EvidenceEntry, ...] = ()
+        self._bytes: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+        self._told_left_out = 0
         self.record("started", {"plan": plan.name, "plan_sha256": plan.sha256, "by": started_by, "run": run_key})
 
     @property
@@ -100,6 +119,18 @@ class RotationState:
         self.phases.append(PhaseTime(phase=phase, entered_at=workflow.now()))
         self.waiting = None
         self.record("phase", {"phase": phase.value})
+        dropped = self.left_out.total() + self.decisions_dropped
+        if dropped > self._told_left_out:
+            self._told_left_out = dropped
+            self.record("left out", {**self.left_out, "messages without effect": self.decisions_dropped})
+
+    def repeated(self, kind: str, data: Mapping[str, Any], most: int = EVIDENCE_BYTES) -> None:
+        """One more entry of a kind that can come again and again: counted only, when there are `most` bytes of it."""
+        if self._bytes[kind] >= most:
+            self.left_out[f"evidence: {kind}"] += 1
+            return
+        self.record(kind, data)
+        self._bytes[kind] += len(self.evidence[-1].model_dump_json())
 
     def record(self, kind: str, data: Mapping[str, Any]) -> None:
         """One more entry of the evidence."""
@@ -112,9 +143,10 @@ class RotationState:
 
     def decided(self, result: GateResult) -> None:
         """A gate's verdict, kept with its findings."""
+        first = result.gate not in self.gates
         self.gates[result.gate] = result
         self.last_gate = result
-        self.record(
+        (self.record if first else self.repeated)(
             "gate",
             {
                 "gate": result.gate,
@@ -128,12 +160,13 @@ class RotationState:
         """Side effects, with before and after."""
         for effect in effects:
             self.effects.append(effect)
-            self.record("side effect", effect.model_dump(mode="json"))
+            most = EVIDENCE_BYTES * (1 + len(self.plan.endpoints))
+            self.repeated("side effect", effect.model_dump(mode="json"), most)
 
     def guarded(self, status: GuardStatus) -> None:
         """The guard changed its mind."""
         self.guard = status
-        self.record("guard", status.model_dump(mode="json"))
+        self.repeated("guard", status.model_dump(mode="json"))
 
     def turn(self, cause: TurnBack) -> bool:
         """Asks to turn back; the first cause stands. False when there is no way back any more."""
@@ -146,16 +179,18 @@ class RotationState:
 
     # -- messages ------------------------------------------------------------------------------------------------
 
-    def approve(self, payload: Any) -> Decision:
+    def approve(self, payload: Any, *, plaintext: bool = False) -> Decision:
         """An approval, however it came: accepted only for the gate that waits now."""
         try:
             approval = parse_message(Approval, payload)
         except ValueError as error:
-            return self._decide("approve", Outcome.MALFORMED, reason=str(error))
+            return self._decide("approve", Outcome.MALFORMED, reason=str(error), plaintext=plaintext)
         outcome = self.approval_outcome(approval)
         if outcome is Outcome.ACCEPTED:
             self.approved[approval.gate] = approval
-        return self._decide("approve", outcome, by=approval.by, gate=approval.gate, reason=approval.reason)
+        return self._decide(
+            "approve", outcome, by=approval.by, gate=approval.gate, reason=approval.reason, plaintext=plaintext
+        )
 
     def approval_outcome(self, approval: Approval) -> Outcome:
         """What an approval would do now. Rollback beats approval."""
@@ -173,18 +208,18 @@ class RotationState:
             return Outcome.UNKNOWN
         return Outcome.EARLY if FORWARD.index(self.phase) <= FORWARD.index(known[gate]) else Outcome.LATE
 
-    def ask_rollback(self, payload: Any) -> Decision:
+    def ask_rollback(self, payload: Any, *, plaintext: bool = False) -> Decision:
         """A request to roll back, however it came."""
         try:
             request = parse_message(RollbackRequest, payload)
         except ValueError as error:
-            return self._decide("rollback", Outcome.MALFORMED, reason=str(error))
+            return self._decide("rollback", Outcome.MALFORMED, reason=str(error), plaintext=plaintext)
         outcome = self.rollback_outcome()
         self.rollbacks_asked += 1
         if outcome is Outcome.ACCEPTED:
             reason = request.reason or "no reason given"
             self.turn(TurnBack(cause=Cause.REQUESTED, reason=reason, measured_at=workflow.now(), by=request.by))
-        return self._decide("rollback", outcome, by=request.by, reason=request.reason)
+        return self._decide("rollback", outcome, by=request.by, reason=request.reason, plaintext=plaintext)
 
     def rollback_outcome(self) -> Outcome:
         """What a rollback request would do now; where A could not serve, it is tried again."""
@@ -203,13 +238,13 @@ class RotationState:
             self.turn(TurnBack(cause=Cause.CANCELLED, reason=reason, measured_at=workflow.now()))
         return self._decide("cancel", outcome, reason=reason)
 
-    def ask_pause(self, payload: Any) -> Decision:
+    def ask_pause(self, payload: Any, *, plaintext: bool = False) -> Decision:
         """Stops the advance before the next phase. Guard, timers and rollback live on."""
-        return self._ask_pause("pause", payload)
+        return self._ask_pause("pause", payload, plaintext=plaintext)
 
-    def ask_resume(self, payload: Any) -> Decision:
+    def ask_resume(self, payload: Any, *, plaintext: bool = False) -> Decision:
         """Lets the advance go on."""
-        return self._ask_pause("resume", payload)
+        return self._ask_pause("resume", payload, plaintext=plaintext)
 
     def pause_outcome(self, message: str) -> Outcome:
         """What `pause` or `resume` would do now."""
@@ -221,28 +256,53 @@ class RotationState:
             return Outcome.PAUSED_ALREADY
         return Outcome.ACCEPTED if self.reversible else Outcome.TOO_LATE
 
-    def _ask_pause(self, message: str, payload: Any) -> Decision:
+    def _ask_pause(self, message: str, payload: Any, *, plaintext: bool) -> Decision:
         try:
             request = parse_message(PauseRequest, payload)
         except ValueError as error:
-            return self._decide(message, Outcome.MALFORMED, reason=str(error))
+            return self._decide(message, Outcome.MALFORMED, reason=str(error), plaintext=plaintext)
         outcome = self.pause_outcome(message)
         if outcome is Outcome.ACCEPTED:
             now = workflow.now()
             self.paused = Pause(by=request.by, reason=request.reason, since=now) if message == "pause" else None
-        return self._decide(message, outcome, by=request.by, reason=request.reason)
+        return self._decide(message, outcome, by=request.by, reason=request.reason, plaintext=plaintext)
+
+    def unknown_signal(self, name: str, *, plaintext: bool) -> Decision:
+        """A signal whose name no rotation knows, a misspelt one for example."""
+        return self._decide(readable(name, 60), Outcome.UNKNOWN_SIGNAL, plaintext=plaintext)
 
     def _decide(
-        self, message: str, outcome: Outcome, *, by: str | None = None, gate: str | None = None, reason: str = ""
+        self,
+        message: str,
+        outcome: Outcome,
+        *,
+        by: str | None = None,
+        gate: str | None = None,
+        reason: str = "",
+        plaintext: bool = False,
     ) -> Decision:
         if "PRIVATE KEY" in f"{by}{gate}{reason}":
             by, gate, reason = None, None, "withheld: the message contained a private key"
-        decision = Decision(at=workflow.now(), message=message, outcome=outcome, by=by, gate=gate, reason=reason[:500])
-        if len(self.decisions) < DECISIONS_KEPT or decision.accepted:
+        decision = Decision(
+            at=workflow.now(),
+            message=message,
+            outcome=outcome,
+            by=by,
+            gate=gate,
+            reason=readable(reason, 500),
+            plaintext=plaintext,
+        )
+        if message == "approve" and decision.accepted:  # once for every gate
+            kept = True
+        else:
+            of_its_sort = sum(1 for d in self.decisions if d.accepted is decision.accepted)
+            kept = of_its_sort < (REPEATABLE_KEPT if decision.accepted else DECISIONS_KEPT)
+        if kept:
             self.decisions.append(decision)
             self.record("decision", decision.model_dump(mode="json"))
         else:
             self.decisions_dropped += 1
+            self.last_dropped = decision
         return decision
 
     # -- answers -------------------------------------------------------------------------------------------------
@@ -277,9 +337,15 @@ class RotationState:
             effects=tuple(self.effects),
             decisions=tuple(self.decisions),
             decisions_dropped=self.decisions_dropped,
+            last_dropped=self.last_dropped,
             alerts=tuple(self.alerts),
+            left_out=self._left_out(),
             rollback=self.rollback,
         )
+
+    def _left_out(self) -> dict[str, int]:
+        lists = {"alerts": self.alerts.left_out, "effects": self.effects.left_out}
+        return {**{name: count for name, count in lists.items() if count}, **self.left_out}
 
     def evidence_so_far(self) -> Evidence:
         """Answer of the query `evidence`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -155,13 +157,14 @@ class Steps:
     async def adopt(self) -> None:
         """(8) Wait for call volume threshold where 85 percent of new calls use Cert B."""
         await self._enter(Phase.ADOPT)
-        await self._conduct.gate(
-            HealthActivities.adopt,
-            self._request(self._preferred_at or workflow.now()),
-            "share of new calls on B",
-            deadline=self._plan.timings.adopt_deadline,
-            overridable=True,
-        )
+        async with self._closing_connections():
+            await self._conduct.gate(
+                HealthActivities.adopt,
+                self._request(self._preferred_at or workflow.now()),
+                "share of new calls on B",
+                deadline=self._plan.timings.adopt_deadline,
+                overridable=True,
+            )
 
     async def overlap(self) -> None:
         """The rest of the 72-hour overlap window (guide section 1), then a fresh look."""
@@ -173,7 +176,8 @@ class Steps:
     async def drain(self) -> None:
         """Waits until no active call is on A, twice, and every known peer was seen on B. Nobody can override it."""
         await self._enter(Phase.DRAIN)
-        await self._drained()
+        async with self._closing_connections():
+            await self._drained()
 
     async def remove(self) -> None:
         """(9) Remove Cert A from trunk certificate pool."""
@@ -269,6 +273,25 @@ class Steps:
         )
         self._state.done(*effects)
         self._conduct.show()
+
+    @contextlib.asynccontextmanager
+    async def _closing_connections(self) -> AsyncIterator[None]:
+        """Where the plan says so, connections that still keep A after a while are closed in an orderly way, once."""
+        after = self._plan.timings.close_connections_after
+
+        async def close(after: timedelta) -> None:
+            await workflow.sleep(after, summary="until connections on A are closed in an orderly way")
+            await self._everywhere(EdgeActivities.close_connections, "close connections on A of")
+
+        closing = asyncio.create_task(close(after)) if after is not None else None
+        try:
+            yield
+        finally:
+            if closing is not None:
+                closing.cancel()
+                await workflow.wait([closing])
+        if closing is not None and not closing.cancelled() and (failed := closing.exception()) is not None:
+            raise failed
 
     async def _drained(self) -> None:
         """Zero, and zero again a stated time apart: twice in a row, or it begins anew."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -45,7 +45,7 @@ class TurningBack:
         self._conduct.alert(
             "turning_back", Severity.CRITICAL, state.turn_back.text(), "nothing: A comes back by itself"
         )
-        await self._within_budget(self._a_alone)
+        await self._within_budget()
         self._conduct.tell_carrier(
             "rotation_turned_back", "our trunks present the old certificate again", "keep trusting the old certificate"
         )
@@ -69,7 +69,9 @@ class TurningBack:
         state = self._state
         assert state.turn_back is not None
         left = ""
-        if state.phase is not Phase.PREFLIGHT:
+        if state.adopted:
+            left = "; what was adopted of an earlier run stays as it was"
+        elif state.phase is not Phase.PREFLIGHT:
             try:
                 await self._discard(deadline=ABORT_DEADLINE)
             except ActivityError as error:
@@ -79,13 +81,17 @@ class TurningBack:
         self._conduct.alert("aborted", Severity.WARNING, state.failure, "correct what failed, then start again")
         return ApplicationError(state.failure, type="Aborted", non_retryable=True)
 
-    async def _within_budget(self, way_back: Callable[[str], Awaitable[None]]) -> None:
-        """Stops the clock when A alone is read back from every endpoint; over 30 s it alerts and goes on."""
+    async def _within_budget(self) -> None:
+        """Stops the clock when A alone is read back from every endpoint; over 30 s it alerts and goes on.
+
+        A node that is away serves nobody: it does not hold up DNS and settings, and is read before B is deleted. The
+        sample that breached bears a worker's clock; one that runs ahead must not make the time negative.
+        """
         rollback = self._state.rollback
         assert rollback is not None
-        started = rollback.turn_back.measured_at
+        started = min(rollback.turn_back.measured_at, workflow.now())
         alarm = asyncio.create_task(self._over_budget((started + BUDGET) - workflow.now()))
-        await way_back("A alone on")
+        await self._a_alone("A alone on", every_node=False)
         alarm.cancel()
         now = workflow.now()
         self._state.rollback = self._state.rollback.model_copy(  # type: ignore[union-attr]
@@ -105,11 +111,14 @@ class TurningBack:
             "help: see the Web UI",
         )
 
-    async def _a_alone(self, summary: str) -> None:
+    async def _a_alone(self, summary: str, *, every_node: bool = True) -> None:
         """A alone on every endpoint. Where A can serve no more, B stays, people are paged, `rollback` tries again."""
         while True:
-            outcomes: list[Reverted] = await self._each(EdgeActivities.serve_a_alone, summary)
+            outcomes: list[Reverted] = await self._each(
+                EdgeActivities.serve_a_alone, summary, {"every_node": every_node}
+            )
             self._state.done(*(outcome.effect for outcome in outcomes))
+            self._unread(outcomes)
             kept = tuple(f"{o.effect.where}: {o.kept_b}" for o in outcomes if o.kept_b is not None)
             if not kept:
                 return
@@ -126,6 +135,14 @@ class TurningBack:
             self._state.rollback = self._state.rollback.model_copy(update={"kept_b": ()})
             self._conduct.wait_for(None)
 
+    def _unread(self, outcomes: Sequence[Reverted]) -> None:
+        assert self._state.rollback is not None
+        unread = tuple(f"{o.effect.where} {node}" for o in outcomes for node in o.unread)
+        if unread and not self._state.rollback.unread:
+            text = f"A stands alone, and {', '.join(unread)} could not be reached to show it"
+            self._conduct.alert("nodes_unread", Severity.CRITICAL, text, "bring the nodes back; B is kept until then")
+        self._state.rollback = self._state.rollback.model_copy(update={"unread": unread})
+
     def _asked_again(self, before: int) -> bool:
         return self._state.rollbacks_asked > before
 
@@ -133,7 +150,9 @@ class TurningBack:
         self._state.done(*(await self._each(activity, summary)))
         self._conduct.show()
 
-    async def _each(self, activity: Callable[..., Awaitable[Any]], summary: str) -> list[Any]:
+    async def _each(
+        self, activity: Callable[..., Awaitable[Any]], summary: str, options: Mapping[str, bool] | None = None
+    ) -> list[Any]:
         return await settle(
             *(
                 self._conduct.insist(
@@ -144,6 +163,7 @@ class TurningBack:
                         sha256_a=self._state.a.sha256 if self._state.a else "",
                         sha256_b=self._state.b.sha256 if self._state.b else "",
                         baseline=self._state.baselines[endpoint.name],
+                        **(options or {}),
                     ),
                     f"{summary} {endpoint.name}",
                 )
