@@ -2,8 +2,9 @@
 
 The order is trust first, use second, distrust last (guide section 4; DESIGN.md "The ten steps"):
 
-PREFLIGHT   Looks at everything and changes nothing: A on every node, the trunks' settings, the PKI, the carrier.
-            Exists so that a rotation that cannot finish never starts. → ISSUE, or ABORTED.
+PREFLIGHT   Takes the leases, looks at everything and changes nothing: A on every node, the trunks' settings, the PKI,
+            the carrier; but takes away what a dead run left when the operator said so. Exists so that a rotation that
+            cannot finish never starts. → ISSUE, or ABORTED.
 ISSUE       (1) Key and CSR in custody, B signed and checked. No endpoint knows B. → UPLOAD, or ABORTED.
 UPLOAD      (2) B's chain and key are on every platform, bound to nothing. → BIND, or ROLLING_BACK.
 BIND        (3) B stands beside A in every pool, A preferred. The 72 h count from the last bind. → READINESS.

@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.edge import EdgeActivities, Reverted
     from activities.leftovers import ADOPTED_MEMO, DeadRun, Leftover, LeftoverActivities, LeftoversFound
     from domain.gates import Finding, Verdict
-    from domain.phases import ABORTABLE, REVERSIBLE
+    from domain.phases import ABORTABLE, REVERSIBLE, Phase
     from domain.rotation import SideEffect
     from workflows.messages import LeftoverChoice
 
@@ -23,6 +23,13 @@ from workflows.lease import Leases
 CHECK = "leftovers of earlier runs"
 BY_HAND = 'nothing of an earlier run; take it away by hand (docs/operating.md, "What a terminated run leaves")'
 CHOOSE = "nothing of an earlier run; start again with `--leftovers adopt` or `--leftovers clean`"
+
+ADOPTABLE = ABORTABLE | REVERSIBLE
+"""Where a run may have ended that is gone on with: it was on its way forward, and A was in reach."""
+
+NO_WAY_BACK = frozenset({Phase.RESTORE, Phase.REVOKE})
+UNTOUCHED = ABORTABLE | {Phase.ABORTED}
+"""No endpoint had been changed."""
 
 
 class Leftovers:
@@ -45,7 +52,7 @@ class Leftovers:
     async def _settled(self, one: Leftover) -> list[Finding]:
         if self._choice is LeftoverChoice.CLEAN:
             return await self._clean(one)
-        if one.dead is not None and one.dead.phase in ABORTABLE | REVERSIBLE:
+        if one.dead is not None and one.dead.phase in ADOPTABLE:
             if one.own:  # a reset goes on with what is its own
                 return [self._adopt(one, one.dead)]
             if self._choice is LeftoverChoice.ADOPT and self.adopted is None:
@@ -77,14 +84,14 @@ class Leftovers:
         ]
         if refused:
             return refused
-        kept = await (self._back(dead) if dead.phase in ABORTABLE | REVERSIBLE else self._finish(dead))
+        kept = await (self._finish(dead) if dead.phase in NO_WAY_BACK else self._back(dead))
         if kept:
             return [_failed(f"{one.text()}; {kept}", BY_HAND)]
         return [Finding(check=CHECK, verdict=Verdict.PASS, seen=f"cleaned: {one.text()}")]
 
     async def _back(self, dead: DeadRun) -> str:
         """As a rollback goes: A alone first, B's end last. Returns why B had to stay, if it had to."""
-        if dead.phase in REVERSIBLE and dead.b is not None:
+        if dead.phase not in UNTOUCHED and dead.b is not None:
             reverted: list[Reverted] = await self._each(dead, EdgeActivities.serve_a_alone, "A alone again on")
             self._state.done(*(one.effect for one in reverted))
             kept = [f"{one.effect.where}: {one.kept_b}" for one in reverted if one.kept_b is not None]
