@@ -98,6 +98,9 @@ class GenesysPaths(SettingsModel):
     trunks: str = "/api/v2/telephony/providers/edge/edge/{edge_id}/siptrunks"
     trunk: str = "/api/v2/telephony/providers/edge/edge/{edge_id}/siptrunks/{trunk_id}"
     ticket_flush: str = "/api/v2/telephony/providers/edge/edge/{edge_id}/siptrunks/{trunk_id}/tlsticketcache/flush"
+    close_connections: str = (
+        "/api/v2/telephony/providers/edge/edge/{edge_id}/siptrunks/{trunk_id}/tlsconnections/close"
+    )
     metrics: str = "/api/v2/telephony/providers/edge/edge/{edge_id}/siptrunks/{trunk_id}/tlsmetrics"
     health: str = "/api/v2/telephony/providers/edge/edge/{edge_id}/health"
 
@@ -126,6 +129,7 @@ class CxonePaths(SettingsModel):
     trunks: str = "/restapi/v1.0/sip/trunks"
     profile: str = "/restapi/v1.0/sip/trunks/{trunk_id}/profile"
     ticket_flush: str = "/restapi/v1.0/sip/trunks/{trunk_id}/tls-session-cache/flush"
+    close_connections: str = "/restapi/v1.0/sip/trunks/{trunk_id}/tls-connections/close"
     metrics: str = "/restapi/v1.0/system/metrics/sip-trunks/{trunk_id}/tls"
     health: str = "/restapi/v1.0/system/health/sip-trunks/{trunk_id}"
 

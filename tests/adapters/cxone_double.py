@@ -116,6 +116,8 @@ class CxoneDouble(PlatformDouble):
                 return self._shown_profile()
             case "PUT", "sip/trunks/4711/profile":
                 return self._put_profile(request)
+            case "POST", "sip/trunks/4711/tls-connections/close":
+                return httpx.Response(200, json={"closedConnections": 3, "closedAt": "2026-11-23T18:40:00.000Z"})
             case "POST", "sip/trunks/4711/tls-session-cache/flush":
                 assert json.loads(request.content) == {}
                 self.flushes += 1

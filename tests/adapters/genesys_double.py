@@ -134,6 +134,8 @@ class GenesysDouble(PlatformDouble):
                 return httpx.Response(200, json=self.trunk)
             case "PUT", "/siptrunks/trunk-1":
                 return self._put_trunk(json.loads(request.content))
+            case "POST", "/siptrunks/trunk-1/tlsconnections/close":
+                return httpx.Response(200, json={"closedConnections": 3, "closedAt": "2026-11-23T18:40:00.000Z"})
             case "POST", "/siptrunks/trunk-1/tlsticketcache/flush":
                 assert json.loads(request.content) == {}
                 self.flushes += 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from domain.errors import UnexpectedAnswer
+from domain.errors import RequestRefused, UnexpectedAnswer
 from domain.handshakes import Reporter, Tally
 from domain.plan import Direction
 from tests.adapters.cxone_double import CxoneDouble
@@ -132,3 +133,15 @@ async def test_figures_that_do_not_add_up_are_not_used(tenant: CxoneDouble) -> N
     tenant.metrics = metrics(wrong)
     with pytest.raises(UnexpectedAnswer, match="do not add up"):
         await tenant.edge().reading(ENDPOINT, SINCE, UNTIL)
+
+
+async def test_connections_are_closed_by_the_certificate_that_they_were_set_up_with(tenant: CxoneDouble) -> None:
+    assert tenant.edge().capabilities.close_connections
+    assert await tenant.edge().close_connections("4711", A.sha256) == 3
+    (sent,) = tenant.requests("POST", "/restapi/v1.0/sip/trunks/4711/tls-connections/close")
+    assert json.loads(sent.content) == {"certificateId": "id-of-CERT-A"}
+
+
+async def test_connections_of_a_certificate_that_is_not_held_are_not_closed(tenant: CxoneDouble) -> None:
+    with pytest.raises(RequestRefused, match="cannot be told apart"):
+        await tenant.edge().close_connections("4711", trunk_leaf("foreign").sha256)

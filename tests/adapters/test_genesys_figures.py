@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 
-from domain.errors import (
-    UnexpectedAnswer,
-)
+from domain.errors import RequestRefused, UnexpectedAnswer
 from domain.handshakes import Reporter, Tally
 from domain.plan import Direction
 from tests.adapters.endpoints import endpoint
@@ -190,3 +190,23 @@ async def test_tickets_are_flushed_with_an_empty_object(cloud: GenesysDouble) ->
     await cloud.edge().flush_tickets(ID)
     assert cloud.flushes == 1
     assert cloud.requests("POST", f"{TRUNK}/tlsticketcache/flush")[0].content == b"{}"
+
+
+async def test_connections_are_closed_under_every_id_of_the_certificate(cloud: GenesysDouble) -> None:
+    assert cloud.edge().capabilities.close_connections
+    cloud.hold(A, "CERT-A-AGAIN")
+    assert await cloud.edge().close_connections(ID, A.sha256) == 6
+    sent = [json.loads(request.content) for request in cloud.requests("POST", f"{TRUNK}/tlsconnections/close")]
+    assert sent == [{"certificateId": "id-of-CERT-A"}, {"certificateId": "id-of-CERT-A-AGAIN"}]
+
+
+async def test_connections_of_a_certificate_that_the_platform_does_not_hold_are_not_closed(cloud: GenesysDouble) -> None:
+    with pytest.raises(RequestRefused, match="cannot be told apart"):
+        await cloud.edge().close_connections(ID, FOREIGN.sha256)
+    assert cloud.requests("POST", f"{TRUNK}/tlsconnections/close") == []
+
+
+async def test_a_close_that_does_not_say_how_many_is_no_answer(cloud: GenesysDouble) -> None:
+    cloud.instead["POST", f"{TRUNK}/tlsconnections/close"] = [httpx.Response(200, json={"closedAt": "now"})]
+    with pytest.raises(UnexpectedAnswer, match="closedConnections"):
+        await cloud.edge().close_connections(ID, A.sha256)
