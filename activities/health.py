@@ -244,6 +244,7 @@ class HealthActivities:
         )
 
     async def _drain(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
+        """No call on A, every peer seen on B. A reset of the counters matters between the two counts, not days ago."""
         health, since = await asyncio.gather(self._health(endpoint), self._platform(endpoint, request.since, now))
         findings = [
             calls_finding(
@@ -253,7 +254,11 @@ class HealthActivities:
                 now=self._clock(),
                 stale_after=request.plan.timings.stale_after,
             ),
-            *freshness(since, now=self._clock(), stale_after=request.plan.timings.stale_after),
+            *freshness(
+                since.model_copy(update={"since": now - 2 * request.plan.timings.drain_spacing}),
+                now=self._clock(),
+                stale_after=request.plan.timings.stale_after,
+            ),
         ]
         on_b = since.real(sha256=request.sha256_b)
         unseen = [peer for peer in endpoint.peers if not handshakes([s for s in on_b if s.peer == peer]).successes]
@@ -341,12 +346,10 @@ class HealthActivities:
             found = judged(platform, None, window_is_widest=False)
             if found is None and deaf is None:
                 try:
-                    # Only what the platform has counted already: figures of a while ago are no lost traffic.
-                    covered = min(now, platform.read_at)
-                    carrier = None
-                    if covered - since >= timedelta(seconds=1):
-                        question = partial(self._carrier, endpoint, since, covered)
-                        carrier = await look_within(CARRIER_DEADLINE_S, question)
+                    # Only of what the platform has counted: not what it will count, nor what a reset took from it.
+                    counted = min(now, platform.read_at)
+                    opened = min(max(since, platform.counters_since or since), counted - timedelta(seconds=1))
+                    carrier = await look_within(CARRIER_DEADLINE_S, partial(self._carrier, endpoint, opened, counted))
                 except Blind as blind:
                     attempts = handshakes(platform.real(peers=endpoint.peers)).attempts
                     seen = f"{attempts} attempts here, and the carrier cannot be asked: {blind}"

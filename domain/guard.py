@@ -57,8 +57,8 @@ def guard_endpoint(
     certificate alerts from known peers, or traffic that the carrier reports and a talking platform does not see.
     Only the rotation's own `certificates` are held against the carrier's figures, and what it could attribute to none:
     a platform forgets the figures of a certificate that was deleted from it (an earlier run's), a carrier does not.
-    BLIND: stale figures, a platform that says nothing at all while the carrier reports attempts, or counters that were
-    reset inside the widest window, so that nobody can tell a quiet trunk from one whose traffic is gone.
+    The carrier's figures count against the platform's only where they begin after its counters were last reset.
+    BLIND: stale figures, or a platform that says nothing at all while the carrier reports attempts.
     """
     for finding in freshness(platform, now=now, stale_after=timings.stale_after):
         if "counters were reset" in finding.seen:
@@ -101,7 +101,8 @@ def guard_endpoint(
     if carrier is not None and usable:
         ours = (s for s in carrier.real() if certificates is None or s.sha256 is None or s.sha256 in certificates)
         reported = handshakes(ours).attempts
-    covered = not platform.reset_within()
+    reset = platform.counters_since
+    covered = carrier is not None and (reset is None or carrier.since >= reset)
     if covered and reported is not None and reported - seen.attempts >= thresholds.guard_sample:
         if not platform.samples:
             return GuardFinding(
@@ -122,13 +123,6 @@ def guard_endpoint(
             endpoint=endpoint.name,
             verdict=GuardVerdict.BLIND,
             seen=f"{seen.attempts} attempts here, and the carrier's figures are missing or stale",
-        )
-    if not covered and reported - seen.attempts >= thresholds.guard_sample:
-        return GuardFinding(
-            endpoint=endpoint.name,
-            verdict=GuardVerdict.BLIND,
-            seen=f"counters were reset at {platform.counters_since:%H:%M:%S}: {seen.attempts} attempts here since, "
-            f"while the carrier reports {reported} in the window",
         )
     return GuardFinding(
         endpoint=endpoint.name,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -12,8 +13,10 @@ from temporalio.testing import ActivityEnvironment
 
 from activities import looks
 from activities.baseline import EndpointBaseline
-from activities.health import GateRequest, GuardLook, GuardRequest, HealthActivities
+from activities.health import GateLook, GateRequest, GuardLook, GuardRequest, HealthActivities
 from activities.looks import LOOK_DEADLINE_S, WHOLE_LOOK_S, Blind, Sight, look_within
+from adapters.edges.base import EdgeHealth
+from adapters.probe.base import ProbeTarget
 from adapters.registry import Adapters
 from domain.errors import CredentialsRefused, Unreachable
 from domain.gates import Verdict
@@ -232,6 +235,19 @@ async def test_the_carrier_is_asked_only_for_what_the_platform_has_counted_alrea
     assert sources.asked_of_carrier[0][0] == NOW - Timings().guard_window
 
 
+async def test_after_a_reset_the_carrier_is_asked_for_the_time_since_alone() -> None:
+    """An edge that was restarted has lost figures, not traffic; what is lost from then on is seen all the same."""
+    reset = NOW - timedelta(seconds=20)
+    restarted = FEW.model_copy(update={"counters_since": reset})
+    sources = Sources({"east": restarted, "west": GOOD}, carrier(3))
+    await benign(sources, guard(said=GuardVerdict.QUIET))
+    assert {since for since, _ in sources.asked_of_carrier} == {reset}
+    assert (await guarded(Sources({"east": restarted, "west": GOOD}, carrier(500)))).verdict is GuardVerdict.BREACH
+    a_moment_ago = FEW.model_copy(update={"counters_since": NOW - timedelta(milliseconds=1)})
+    look = await guarded(Sources({"east": a_moment_ago, "west": GOOD}, carrier(500)))
+    assert look.verdict is GuardVerdict.QUIET
+
+
 async def test_traffic_that_is_gone_is_seen_in_the_first_window_and_not_outvoted_by_older_traffic() -> None:
     answers = iter([FEW])
 
@@ -318,3 +334,50 @@ async def test_a_gate_that_flaps_keeps_back_that_it_sees_again_but_not_its_decis
     look = await ActivityEnvironment().run(enough.adopt, gate(**calm))
     assert look.result is not None
     assert look.result.verdict is Verdict.PASS
+
+
+# -- DRAIN -------------------------------------------------------------------------------------------------------------
+
+
+class Drained(Sources):
+    """No call on A anywhere, every node serves B, every peer was seen on it."""
+
+    def __init__(self, counters_since: datetime | None) -> None:
+        peer = two_trunks().endpoints[0].peers[0]
+        on_b = reading(sample(handshakes=tally(5), peer=peer), counters_since=counters_since)
+        super().__init__({"east": on_b, "west": on_b})
+
+    def edge(self, profile: str) -> Any:
+        return self
+
+    def prober(self) -> Any:
+        return self
+
+    async def health(self, trunk: str) -> EdgeHealth:
+        return EdgeHealth(listener_up=True, certificates=(), active_calls={A: 0}, clock=NOW, read_at=NOW)
+
+    async def read_trunk(self, trunk: str) -> Any:
+        return SimpleNamespace(pool=(B, A))
+
+    async def probe(self, target: ProbeTarget) -> Any:
+        return SimpleNamespace(good=True, leaf_sha256=B, text=lambda: "good")
+
+
+async def drained(counters_since: datetime | None) -> GateLook:
+    activities = HealthActivities(cast(Adapters, Drained(counters_since)), clock=lambda: NOW)
+    request = gate(since=NOW - timedelta(hours=71), one_look=True)
+    return await ActivityEnvironment().run(activities.drain, request)
+
+
+async def test_a_reset_between_the_two_counts_of_calls_does_not_let_a_be_removed() -> None:
+    result = (await drained(NOW - Timings().drain_spacing)).result
+    assert result is not None
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "counters were reset" in result.reason
+
+
+@pytest.mark.parametrize("age", [None, timedelta(hours=30)], ids=["never reset", "reset in the overlap"])
+async def test_a_reset_long_before_the_counts_blocks_drain_for_nobody(age: timedelta | None) -> None:
+    result = (await drained(None if age is None else NOW - age)).result
+    assert result is not None
+    assert result.verdict is Verdict.PASS, result.reason

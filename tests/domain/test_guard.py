@@ -228,15 +228,12 @@ def test_a_certificate_of_an_earlier_run_that_only_the_carrier_remembers_is_no_l
     assert verdict(reading(NOTHING), unattributed, certificates=(A, B)) is GuardVerdict.BREACH
 
 
-def test_counters_that_were_reset_are_no_proof_of_a_loss_and_none_of_quiet() -> None:
-    restarted = reading(seen(tally(10)), counters_since=NOW - timedelta(seconds=5))
-    assert verdict(restarted, carrier(109)) is GuardVerdict.QUIET
-    assert verdict(restarted, carrier(110)) is GuardVerdict.BLIND
-    found = look(restarted, carrier(500))
-    assert found is not None
-    assert found.seen == (
-        "counters were reset at 11:59:55: 10 attempts here since, while the carrier reports 500 in the window"
-    )
+def test_counters_that_were_reset_are_held_against_the_carriers_of_the_time_since_alone() -> None:
+    reset = NOW - timedelta(seconds=5)
+    restarted = reading(seen(tally(10)), counters_since=reset)
+    assert verdict(restarted, carrier(500)) is GuardVerdict.QUIET
+    assert verdict(restarted, carrier(109, since=reset)) is GuardVerdict.QUIET
+    assert verdict(restarted, carrier(110, since=reset)) is GuardVerdict.BREACH
 
 
 # -- what the rotation is told -----------------------------------------------------------------------------------------
