@@ -15,7 +15,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
-from codec.encryption import EncryptionCodec, data_converter, load_keyring
+from codec.encryption import EncryptionCodec, MissingKey, data_converter, load_keyring
 from domain.errors import Unreachable
 from settings import Settings
 
@@ -23,12 +23,15 @@ TASK_QUEUE = "sip-tls-rotation"
 """The task queue of workflows and activities."""
 
 
-async def connect(settings: Settings, *, runtime: Runtime | None = None) -> Client:
+async def connect(
+    settings: Settings, *, runtime: Runtime | None = None, missing_key: MissingKey | None = None
+) -> Client:
     """A client by `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_PROFILE`, TLS and API key from the environment.
 
-    Raises `SettingsInvalid` without an encryption key and `Unreachable` when Temporal does not answer.
+    `missing_key` hears of payloads whose key is not in the keyring. Raises `SettingsInvalid` without an encryption key
+    and `Unreachable` when Temporal does not answer.
     """
-    converter = data_converter(EncryptionCodec(load_keyring(settings.codec)))
+    converter = data_converter(EncryptionCodec(load_keyring(settings.codec), missing_key))
     config = ClientConfig.load_client_connect_config()
     target = config.setdefault("target_host", "localhost:7233")
     try:

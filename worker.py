@@ -4,7 +4,7 @@
 
 Temporal is found by the environment (`TEMPORAL_ADDRESS`, …), everything else by the settings file. SIGTERM and SIGINT
 drain: running activities get their time to end. Exit code 0 after a drain, 2 for wrong settings, 3 when Temporal
-cannot be reached.
+cannot be reached, 4 when a rotation needs an encryption key that the settings do not name.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from activities.leases import LeaseActivities
 from activities.leftovers import LeftoverActivities
 from activities.preflight import PreflightActivities
 from adapters.registry import Adapters
+from codec.encryption import KeyMissing
+from codec.missing_keys import MissingKeys
 from connection import TASK_QUEUE, connect, polled, register_search_attributes
 from domain.errors import RotatorError, SettingsInvalid
 from settings import load_settings
@@ -42,6 +44,7 @@ from workflows.attributes import ALL as SEARCH_ATTRIBUTES
 from workflows.dry_run import RotationDryRun
 from workflows.lease import EndpointLease
 from workflows.rotation import CertificateRotation
+from workflows.runner import RotationRunner
 
 DEPLOYMENT = "sip-tls-rotator"
 """Name of the worker deployment, for those who deploy in versions."""
@@ -105,7 +108,7 @@ def activities(adapters: Adapters, clock: Callable[[], datetime] = utc_now) -> l
 def workflow_runner() -> SandboxedWorkflowRunner:
     """The sandbox of every workflow; what replays a history uses the same."""
     passed = ("pydantic", "pydantic_core", "annotated_types", "cryptography", "httpx", "hvac", "domain", "settings")
-    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*passed))
+    return RotationRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*passed))
 
 
 def build_worker(
@@ -144,10 +147,11 @@ def _pinned(build_id: str) -> WorkerDeploymentConfig:
 
 
 async def run(settings_file: Path | None, build_id: str | None = None) -> None:
-    """Works until SIGTERM or SIGINT."""
+    """Works until SIGTERM or SIGINT. Raises `KeyMissing` when a rotation cannot go on here without a key."""
     settings = load_settings(settings_file)
     adapters = Adapters(settings)
-    client = await connect(settings)
+    keys = MissingKeys()
+    client = await connect(settings, missing_key=keys.hear)
     await register_search_attributes(client, SEARCH_ATTRIBUTES)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -156,10 +160,17 @@ async def run(settings_file: Path | None, build_id: str | None = None) -> None:
     async with build_worker(client, adapters, build_id=build_id):
         logger.info("working on task queue %s, namespace %s", TASK_QUEUE, client.namespace)
         ready = asyncio.create_task(_say_ready(client))
-        await stop.wait()
+        asked, missing = asyncio.create_task(stop.wait()), asyncio.create_task(keys.needed(client))
+        await asyncio.wait([asked, missing], return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
+        if missing.done():
+            logger.error("stopping: %s", missing.result())
         logger.info("draining for at most %s", GRACE)
     await adapters.close()
+    asked.cancel()
+    if missing.done():
+        raise missing.result()
+    missing.cancel()
 
 
 async def _say_ready(client: Client) -> None:
@@ -190,6 +201,9 @@ def main() -> int:
     except SettingsInvalid as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyMissing as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 4
     except RotatorError as error:
         print(f"error: {error}", file=sys.stderr)
         return 3

@@ -88,8 +88,13 @@ class Changes:
         for at, decision in enumerate(status.decisions):
             what = f"{decision.message} {decision.gate or ''}".strip()
             yield _Event(("decision", at), decision.at, f"{what} by {decision.by or '?'}: {decision.outcome}")
-        for at, alert in enumerate(status.alerts):
-            yield _Event(("notice", at), alert.at, f"notice {alert.kind}: {alert.summary}", _Rank.NOTICE)
+        for alert in status.alerts:
+            yield _Event(
+                ("notice", alert.at, alert.to, alert.kind, alert.summary),
+                alert.at,
+                f"notice {alert.kind}: {alert.summary}",
+                _Rank.NOTICE,
+            )
         rollback = status.rollback
         if rollback is not None and rollback.a_alone_at is not None:
             text = f"A alone on every endpoint after {rollback.a_alone_seconds:.1f} s"

@@ -202,6 +202,7 @@ def _people(status: RotationStatus) -> list[RenderableType]:
     for decision in status.decisions[-_SHOWN:]:
         what = f"{decision.message} {decision.gate or ''}".strip()
         lines.append(f"{clock(decision.at, day=False)}  {what} by {decision.by or '?'}: {decision.outcome}")
+        lines.append(" UNENCRYPTED" if decision.plaintext else "", style="yellow")
         lines.append(f" ({decision.reason})\n" if decision.reason else "\n", style="dim")
     if status.decisions_dropped:
         lines.append(f"and {status.decisions_dropped} further messages without effect\n", style="dim")

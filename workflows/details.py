@@ -59,11 +59,11 @@ def _now(state: RotationState) -> list[str]:
 
 def _messages(state: RotationState) -> list[str]:
     """The last messages and what came of them; who sent one without encryption could be anybody."""
-    lines = [
-        f"- {_cell(f'{d.message} {d.gate or ""}'.strip())} by {_cell(d.by or '?')}: {d.outcome}"
-        f"{' – **came unencrypted**' if d.plaintext else ''}"
-        for d in state.decisions[-MESSAGES_SHOWN:]
-    ]
+    lines = []
+    for decision in state.decisions[-MESSAGES_SHOWN:]:
+        what = _cell(f"{decision.message} {decision.gate or ''}".strip())
+        mark = " – **came unencrypted**" if decision.plaintext else ""
+        lines.append(f"- {what} by {_cell(decision.by or '?')}: {decision.outcome}{mark}")
     if state.decisions_dropped:
         lines.append(f"- and {state.decisions_dropped} further ones without effect")
     return ["\n".join(["**Messages**", "", *lines])] if lines else []

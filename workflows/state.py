@@ -84,6 +84,7 @@ class RotationState:
         self.alerts: FirstAndLast[AlertStatus] = FirstAndLast(*ALERTS_KEPT)
         self.rollback: RollbackStatus | None = None
         self.evidence: tuple[EvidenceEntry, ...] = ()
+        self._of_sort: Counter[bool] = Counter()
         self._bytes: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
         self._told_left_out = 0
@@ -295,8 +296,8 @@ class RotationState:
         if message == "approve" and decision.accepted:  # once for every gate
             kept = True
         else:
-            of_its_sort = sum(1 for d in self.decisions if d.accepted is decision.accepted)
-            kept = of_its_sort < (REPEATABLE_KEPT if decision.accepted else DECISIONS_KEPT)
+            self._of_sort[decision.accepted] += 1
+            kept = self._of_sort[decision.accepted] <= (REPEATABLE_KEPT if decision.accepted else DECISIONS_KEPT)
         if kept:
             self.decisions.append(decision)
             self.record("decision", decision.model_dump(mode="json"))
