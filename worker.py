@@ -85,6 +85,7 @@ def activities(adapters: Adapters, clock: Callable[[], datetime] = utc_now) -> l
         certificate.discard,
         certificate.revoke_a,
         certificate.destroy_key_of_a,
+        certificate.revoke_strays,
         edge.upload,
         edge.bind,
         edge.prefer,

@@ -150,6 +150,24 @@ class CertificateActivities:
         return self._effect("discard B", f"[keys.{spec.custody}]", before, "revoked, key destroyed")
 
     @activity.defn
+    async def revoke_strays(self, request: DiscardRequest) -> SideEffect:
+        """Certificates that were signed for B's key besides B are revoked: a request for one may have landed late."""
+        spec, run = request.run.plan.certificate, request.run.key
+        custodian, ca = self._adapters.custodian(spec.custody), self._adapters.authority(spec.ca)
+        kept, spki = await custodian.chain(run), await custodian.public_key_sha256(run)
+        if kept is None or spki is None:
+            raise NotAsWritten("custody does not hold B and its key any more", where=f"[keys.{spec.custody}]", seen=run)
+        strays = [
+            chain
+            for chain in await ca.find_issued(common_name=spec.common_name, spki_sha256=spki)
+            if facts(chain).sha256 != facts(kept).sha256
+        ]
+        for chain in strays:
+            await ca.revoke(chain, RevocationReason.CESSATION_OF_OPERATION)
+        before = f"{len(strays)} beside B" if strays else "none beside B"
+        return self._effect("revoke strays", f"[pki.{spec.ca}]", before, "none beside B", changed=bool(strays))
+
+    @activity.defn
     async def revoke_a(self, request: RevokeRequest) -> Revoked:
         """Step 10: A revoked (superseded) behind its interlock: out of every pool, no active call, no other user.
 

@@ -99,7 +99,7 @@ class Conduct:
 
     def __init__(self, state: RotationState) -> None:
         self.state = state
-        self._notices: set[asyncio.Task[None]] = set()
+        self._notices: dict[asyncio.Task[None], None] = {}  # in order: a set of tasks has another one at each replay
         self._notice_count = 0
         self._warned = False
 
@@ -382,8 +382,8 @@ class Conduct:
         state.repeated("notice", {"id": notice.id, "to": profile, "kind": kind, "summary": notice.summary})
         number = state.alerts.append(AlertStatus(at=notice.sent_at, to=profile, kind=kind, summary=notice.summary))
         task = asyncio.create_task(self._deliver(profile, notice, number))
-        self._notices.add(task)
-        task.add_done_callback(self._notices.discard)
+        self._notices[task] = None
+        task.add_done_callback(lambda done: self._notices.pop(done, None))
 
     async def _deliver(self, profile: str, notice: Notice, number: int) -> None:
         try:

@@ -12,7 +12,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.baseline import EndpointRequest
-    from activities.certificate import CertificateActivities, IssueRequest, RevokeRequest
+    from activities.certificate import CertificateActivities, DiscardRequest, IssueRequest, RevokeRequest
     from activities.edge import EdgeActivities
     from activities.health import GateRequest, HealthActivities
     from activities.looks import Sight
@@ -181,7 +181,9 @@ class Steps:
 
     async def remove(self) -> None:
         """(9) Remove Cert A from trunk certificate pool."""
-        if self._plan.approvals.remove:
+        waited = self._plan.approvals.remove
+        while await self._free() or waited:  # a zero that was counted before a wait is none
+            waited = False
             await self._drained()
         await self._enter(Phase.REMOVE)
         await self._everywhere(EdgeActivities.remove, "remove A from")
@@ -215,6 +217,12 @@ class Steps:
         )
         self._state.done(revoked.effect)
         self._state.a_revoked = revoked.handed_over is None
+        strays = await self._conduct.insist(
+            CertificateActivities.revoke_strays,
+            DiscardRequest(run=self._state.run),
+            "revoke what was signed twice for B's key, if anything was",
+        )
+        self._state.done(strays)
         if revoked.handed_over is not None:
             self._conduct.alert(
                 "certificate_handed_over", Severity.WARNING, revoked.handed_over, "revoke A at its issuer"
@@ -238,11 +246,14 @@ class Steps:
         self._conduct.move(phase)
         await self._guard.keep_pace(phase)
 
-    async def _free(self) -> None:
-        """Waits while the advance is held back; after that a fresh look comes first."""
+    async def _free(self) -> bool:
+        """Waits while the advance is held back; after that a fresh look comes first. True when it waited."""
+        waited = False
         while await self._conduct.held_back():
+            waited = True
             if self._state.phase in GUARDED:
                 await self._guard.fresh_look()
+        return waited
 
     def _gate_now(self, result: GateResult) -> None:
         """A gate that is decided at once: anything but PASS ends the way forward."""
