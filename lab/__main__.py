@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lab.bao import BaoFailed
 from lab.faults import FAULTS
+from lab.lab_names import CXONE, GENESYS
 from lab.vault_setup import VaultNotFresh
 from lab.world import WorldOptions, running_world
 from lab.world_files import LAB_FILE, DirectoryInUse
@@ -58,6 +59,15 @@ def _parser() -> argparse.ArgumentParser:
         "--long-call", type=_positive, metavar="SECONDS", help="one more call per trunk from the start, this long"
     )
     run.add_argument("--tap", action="store_true", help="settings name taps, which hold and lose requests when told to")
+    run.add_argument("--nodes", type=int, choices=range(1, 5), default=1, help="nodes of the Genesys trunk")
+    run.add_argument(
+        "--persistent",
+        action="append",
+        default=[],
+        choices=(GENESYS, CXONE),
+        help="all calls of this trunk share one connection that never ages out",
+    )
+    run.add_argument("--dormant-peer", action="store_true", help="a second carrier, silent, that will refuse B")
     run.add_argument("--web-ui", default="http://127.0.0.1:8233", help="Temporal Web UI that the settings name")
     return parser
 
@@ -77,6 +87,9 @@ def _options(arguments: argparse.Namespace) -> WorldOptions:
         call_rate=arguments.call_rate,
         long_call_s=arguments.long_call,
         web_ui=arguments.web_ui,
+        nodes=arguments.nodes,
+        persistent=tuple(arguments.persistent),
+        dormant_peer=arguments.dormant_peer,
         tap=arguments.tap,
     )
 

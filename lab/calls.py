@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from aiosipua import (
     Dialog,
     DialogState,
     SipRequest,
+    SipResponse,
     create_dialog_from_request,
     generate_call_id,
     generate_tag,
@@ -23,6 +23,7 @@ from aiosipua import (
 )
 from aiosipua.dialog import dialog_matches, remote_cseq_valid
 
+from lab.dialogs import Call, Dialogs, Redial, Side
 from lab.ledger import USER_REJECTIONS
 from lab.sip import ConnectionLost, SipConnection
 from lab.tls_stream import TlsStream
@@ -31,8 +32,9 @@ BYE_AFTER = "X-Lab-Bye-After"
 CALLEE_GRACE_S = 5.0
 """How long a caller waits for a BYE that the callee owes, and a callee for the ACK."""
 
+_CALM_S = 2.0
+_LOOK_AGAIN_S = 0.005
 _ALLOW = "INVITE, ACK, BYE, OPTIONS"
-Side = Literal["caller", "callee"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,49 +61,13 @@ class CallResult:
         return self.loss is None
 
 
-class Call:
-    """One dialog as one side holds it, from the INVITE to the BYE's answer."""
-
-    def __init__(self, dialog: Dialog, side: Side) -> None:
-        self.dialog = dialog
-        self.side = side
-        self.peer_hung_up = False
-        self.hang_up_asked = False
-        self.leaving = False
-        self.lost: str | None = None
-        self.timer: asyncio.TimerHandle | None = None
-        self._woken = asyncio.Event()
-
-    @property
-    def over(self) -> bool:
-        """Nothing more to wait for: somebody hung up, is asked to, or the connection is gone."""
-        return self.peer_hung_up or self.hang_up_asked or self.lost is not None
-
-    def wake(self) -> None:
-        """Tells the waiting caller to look again."""
-        self._woken.set()
-
-    async def talk(self, seconds: float) -> None:
-        """Returns after `seconds`, or as soon as the call is over."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while not self.over:
-                    self._woken.clear()
-                    await self._woken.wait()
-
-    def stop_timer(self) -> None:
-        """No ringing, no ACK deadline, no BYE to send by the clock any more."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-
-
 class UserAgent:
     """Both roles on one connection: places calls with `call`, and answers what comes in.
 
     `screen` gives the status for an initial INVITE (200 to accept). `on_setup` gets the final status of every
     initial INVITE, placed or answered. `domain` is this side's SIP domain, `leaf` the certificate (SHA-256)
-    under which the calls of this connection are counted. `ring_s` is the time between 180 and 200.
+    under which the calls of this connection are counted. `ring_s` is the time between 180 and 200. Confirmed calls
+    outlive the connection in `dialogs`; without it they are lost with the connection.
     """
 
     def __init__(
@@ -115,8 +81,11 @@ class UserAgent:
         on_answered: Callable[[], None] = lambda: None,
         on_unanswered: Callable[[str], None] = lambda cause: None,
         ring_s: float = 0.02,
+        dialogs: Dialogs | None = None,
     ) -> None:
         self.leaf = leaf
+        self._dialogs = dialogs
+        self._closing = False
         self._domain, self._screen, self._on_setup, self._ring_s = domain, screen, on_setup, ring_s
         self._calls: dict[str, Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -135,8 +104,14 @@ class UserAgent:
 
     @property
     def usable(self) -> bool:
-        """The connection is still up."""
-        return self.connection.lost is None
+        """The connection is up and not about to close."""
+        return self.connection.lost is None and not self._closing
+
+    @property
+    def calm(self) -> bool:
+        """No call is being set up and no request waits for its answer: a close harms nothing."""
+        early = any(call.dialog.state is not DialogState.CONFIRMED for call in self._calls.values())
+        return not early and not self.connection.waiting
 
     def hang_up_all(self) -> None:
         """Ends every call of this connection with a BYE; those still being set up as soon as answered."""
@@ -148,11 +123,41 @@ class UserAgent:
                     self._leave(call)
 
     async def close(self) -> None:
-        """Closes the connection; calls that are still on it are dropped. Never raises."""
+        """Closes the connection; calls on it are dropped, or wait in `dialogs`. Never raises."""
+        self._closing = True
+        self._lose_calls("connection_reset")  # at once: their next request may come before the socket is closed
         await self.connection.close()
         for task in [*self._tasks]:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def grow_calm(self) -> None:
+        """Returns when the connection is calm, or after 2 s; meanwhile nobody begins anything new on our side."""
+        self._closing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CALM_S):
+                while not self.calm:
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def close_orderly(self) -> None:
+        """Closes with close_notify when calm. Never raises."""
+        await self.grow_calm()
+        await self.close()
+
+    def adopt(self, call: Call) -> None:
+        """Takes over a call whose connection has closed, or is about to."""
+        self._release(call)
+        call.home, self._calls[call.dialog.call_id] = self, call
+        if self._dialogs is not None:
+            self._dialogs.add(call)
+        if call.side == "callee" and call.hang_up_asked:
+            call.stop_timer()
+
+    def _release(self, call: Call) -> None:
+        """The call is on no connection any more."""
+        if call.home is not None:
+            call.home._calls.pop(call.dialog.call_id, None)
+            call.home = None
 
     # The caller.
 
@@ -164,14 +169,18 @@ class UserAgent:
         reinvite: bool = False,
         bye_from: Side = "caller",
         timeout_s: float = 8.0,
+        redial: Redial | None = None,
     ) -> CallResult:
-        """Places one call and stays with it to its end. Losses are results, not exceptions."""
-        call = self._new_call(to_domain)
-        self._calls[call.dialog.call_id] = call
+        """Places one call and stays with it to its end. Losses are results, not exceptions.
+
+        With `redial` the call outlives its connection: the next request goes over another one.
+        """
+        call = self._new_call(to_domain, redial)
+        self.adopt(call)
         try:
             return await self._place(call, hold_s, reinvite, bye_from, timeout_s)
         finally:
-            self._calls.pop(call.dialog.call_id, None)
+            self._forget(call)
 
     async def _place(
         self,
@@ -181,11 +190,8 @@ class UserAgent:
         bye_from: Side,
         timeout_s: float,
     ) -> CallResult:
-        invite = self._invite(call.dialog)
-        if bye_from == "callee":
-            invite.headers.set_single(BYE_AFTER, f"{hold_s:.3f}")
         try:
-            answer = await self.connection.request(invite, timeout_s=timeout_s)
+            answer = await self._set_up(call, f"{hold_s:.3f}" if bye_from == "callee" else None, timeout_s)
         except ConnectionLost as lost:
             if not lost.answered:
                 return CallResult(None, f"tls {lost.cause}")
@@ -194,15 +200,37 @@ class UserAgent:
         except TimeoutError:
             self._on_setup(408)
             return CallResult(408, "sip 408")
+        home = call.home or self
         status = answer.status_code
-        self._on_setup(status)
+        home._on_setup(status)
         if status >= 300:
             return CallResult(status, None if status in USER_REJECTIONS else f"sip {status}")
         call.dialog.remote_tag = (answer.to_addr.tag if answer.to_addr else None) or ""
         if answer.contact:
             call.dialog.remote_target = stringify_uri(answer.contact[0].uri)
         call.dialog.confirm()
-        return CallResult(status, await self._converse(call, hold_s, reinvite, bye_from))
+        return CallResult(status, await home._converse(call, hold_s, reinvite, bye_from))
+
+    async def _set_up(self, call: Call, bye_after: str | None, timeout_s: float) -> SipResponse:
+        """The INVITE's final answer. A connection that had served and is gone is replaced once (RFC 3263, 4.3)."""
+        try:
+            return await self._send_invite(call, bye_after, timeout_s)
+        except ConnectionLost as lost:
+            if call.redial is None or not lost.answered:
+                raise
+            try:
+                other = await call.redial()
+            except ConnectionLost:
+                raise lost from None
+        call.lost = None
+        other.adopt(call)
+        return await other._send_invite(call, bye_after, timeout_s)
+
+    async def _send_invite(self, call: Call, bye_after: str | None, timeout_s: float) -> SipResponse:
+        invite = self._invite(call.dialog)
+        if bye_after is not None:
+            invite.headers.set_single(BYE_AFTER, bye_after)
+        return await self.connection.request(invite, timeout_s=timeout_s)
 
     async def _converse(self, call: Call, hold_s: float, reinvite: bool, bye_from: Side) -> str | None:
         """From the ACK to the end of the call; the cause when it was lost."""
@@ -214,35 +242,40 @@ class UserAgent:
                 remaining -= hold_s / 2
                 if not call.over and (refused := await self._reinvite(call)):
                     return refused
-            await call.talk(remaining + (CALLEE_GRACE_S if bye_from == "callee" else 0))
+            await call.talk(remaining + (CALLEE_GRACE_S if bye_from == "callee" and not call.cut else 0))
             if call.peer_hung_up:
                 return None
-            overdue = bye_from == "callee" and not call.over
-            return await self._bye(call) or ("no BYE from the callee" if overdue else None)
-        except ConnectionLost as lost:
-            return None if call.peer_hung_up else f"dropped {lost.cause}"
+            # A callee that owes the BYE cannot dial: after a cut its caller hangs up.
+            overdue = bye_from == "callee" and not call.over and not call.cut
+            forgotten_is_fine = bye_from == "callee" and call.cut
+            lost = await self._bye(call, forgotten_is_fine=forgotten_is_fine)
+            return lost or ("no BYE from the callee" if overdue else None)
+        except ConnectionLost as lost_connection:
+            return None if call.peer_hung_up else f"dropped {lost_connection.cause}"
 
     async def _reinvite(self, call: Call) -> str | None:
         try:
-            answer = await self.connection.request(self._invite(call.dialog))
+            answer, _ = await _ask(call, "INVITE")
         except TimeoutError:
             return "re-INVITE timeout"
         if answer.status_code < 300:
-            self._acknowledge(call.dialog)
+            (call.home or self)._acknowledge(call.dialog)
             return None
         return None if call.peer_hung_up else f"re-INVITE sip {answer.status_code}"
 
-    async def _bye(self, call: Call) -> str | None:
+    async def _bye(self, call: Call, *, forgotten_is_fine: bool = False) -> str | None:
         """Hangs up. None when the call is over as intended: BYEs that cross end it too."""
         if call.lost is not None:
             return f"dropped {call.lost}"
         try:
-            answer = await self.connection.request(self._in_dialog(call.dialog, "BYE"))
+            answer, repeated = await _ask(call, "BYE")
         except TimeoutError:
             return None if call.peer_hung_up else "BYE timeout"
-        return None if answer.status_code < 300 or call.peer_hung_up else f"BYE sip {answer.status_code}"
+        forgotten = answer.status_code == 481 and (repeated or forgotten_is_fine)
+        fine = answer.status_code < 300 or forgotten or call.peer_hung_up
+        return None if fine else f"BYE sip {answer.status_code}"
 
-    def _new_call(self, to_domain: str) -> Call:
+    def _new_call(self, to_domain: str, redial: Redial | None) -> Call:
         return Call(
             Dialog(
                 call_id=generate_call_id(self._domain),
@@ -252,6 +285,7 @@ class UserAgent:
                 remote_target=f"sip:trunk@{to_domain};transport=tls",
             ),
             "caller",
+            redial,
         )
 
     def _invite(self, dialog: Dialog) -> SipRequest:
@@ -309,6 +343,10 @@ class UserAgent:
                 self._reply(request, 405)
 
     def _take_in_dialog(self, call: Call | None, request: SipRequest) -> None:
+        if call is None and self._dialogs is not None:
+            call = self._dialogs.find(request.call_id or "")
+            if call is not None:
+                self.adopt(call)
         if call is None or not dialog_matches(call.dialog, request):
             self._reply(request, 481)
         elif not remote_cseq_valid(call.dialog, request):
@@ -322,6 +360,8 @@ class UserAgent:
         else:
             self._reply(request, 100)
             self._reply(request, 200, call)
+            if call.side == "callee" and call.hang_up_asked:
+                self._leave(call)
 
     def _ring(self, request: SipRequest) -> None:
         call = Call(create_dialog_from_request(request), "callee")
@@ -331,7 +371,7 @@ class UserAgent:
             self._reply(request, status, call)
             self._on_setup(status)
             return
-        self._calls[call.dialog.call_id] = call
+        self.adopt(call)
         self._reply(request, 180, call)
         call.timer = asyncio.get_running_loop().call_later(self._ring_s, self._pick_up, call, request)
 
@@ -359,25 +399,32 @@ class UserAgent:
             call.timer = asyncio.get_running_loop().call_later(float(bye_after), self._leave, call)
 
     def _leave(self, call: Call) -> None:
-        """The callee hangs up; how its BYE ends matters to the caller only."""
-        if not call.leaving:
+        """The callee hangs up, where it has a connection; how its BYE ends matters to the caller only."""
+        home = call.home
+        if home is None:
+            if self._dialogs is not None:
+                self._dialogs.leave_later(call)
+        elif not call.leaving:
             call.leaving = True
             call.stop_timer()
-            task = asyncio.create_task(self._say_goodbye(call))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task = asyncio.create_task(home._say_goodbye(call))
+            home._tasks.add(task)
+            task.add_done_callback(home._tasks.discard)
 
     async def _say_goodbye(self, call: Call) -> None:
         try:
-            with contextlib.suppress(ConnectionLost):
-                await self._bye(call)
-        finally:
-            self._forget(call)
+            await self._bye(call)
+        except ConnectionLost:
+            if call.home is None and call.lost is None:
+                return  # it waits for its caller
+        self._forget(call)
 
     def _forget(self, call: Call) -> None:
         call.stop_timer()
         call.dialog.terminate()
-        self._calls.pop(call.dialog.call_id, None)
+        self._release(call)
+        if self._dialogs is not None:
+            self._dialogs.remove(call)
 
     def _reply(self, request: SipRequest, status: int, call: Call | None = None) -> None:
         dialog = call.dialog if call else create_dialog_from_request(request)
@@ -393,7 +440,40 @@ class UserAgent:
 
     def _lose_calls(self, cause: str) -> None:
         for call in [*self._calls.values()]:
+            if self._dialogs is not None and call.survives:
+                del self._calls[call.dialog.call_id]
+                self._dialogs.wait(call)
+                continue
             call.lost = cause
             call.wake()
             if call.side == "callee":
                 self._forget(call)
+
+
+async def _ask(call: Call, method: str) -> tuple[SipResponse, bool]:
+    """A request inside the dialog, on its connection or on a new one, and whether it had to be sent twice.
+
+    Raises ConnectionLost and TimeoutError.
+    """
+    repeated = False
+    while True:
+        home = await _home(call)
+        request = home._invite(call.dialog) if method == "INVITE" else home._in_dialog(call.dialog, method)
+        try:
+            return await home.connection.request(request), repeated
+        except ConnectionLost:
+            if repeated or call.redial is None or call.lost is not None:
+                raise
+            repeated = True
+
+
+async def _home(call: Call) -> UserAgent:
+    """The call's connection: its own while that is usable, otherwise another one. Raises ConnectionLost."""
+    if call.home is not None and (call.home.usable or call.redial is None):
+        return call.home
+    if call.redial is None or call.lost is not None:
+        raise ConnectionLost(call.lost or "connection_reset", answered=True)
+    agent = await call.redial()
+    call.cut = True
+    agent.adopt(call)
+    return agent

@@ -8,15 +8,16 @@ import functools
 import logging
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
 from lab.call_mix import CallMix, CallShape
-from lab.calls import CallResult, Side, UserAgent
+from lab.calls import CallResult, UserAgent
 from lab.carrier_trust import CarrierTrust
-from lab.dialing import DialFailure, SharedConnections, TcpConnection, connect_tcp
+from lab.dialing import Dial, DialFailure, Line, SharedConnections, TcpConnection, connect_tcp
+from lab.dialogs import Dialogs, Side
 from lab.ledger import Direction, Ledger
 from lab.listening import Listener
 from lab.sip_identity import sip_domains
@@ -103,6 +104,8 @@ class _Trunk:
         self.quiet = False
         self.ledger = Ledger()
         self.shared = SharedConnections()
+        self.persistent = False
+        self.dialogs = Dialogs()
         self.callees: set[UserAgent] = set()
         self.calls: set[asyncio.Task[CallResult]] = set()
         self.placed = self.answered = self.completed = self.lost = 0
@@ -123,7 +126,7 @@ class Carrier:
 
     `trust_pem` holds the root that it trusts on every trunk. `resolve` answers where a trunk's edge is.
     Leaves in `reject_invites_on` (SHA-256) get 403 for every INVITE of a connection on which the platform
-    presented them.
+    presented them. `address` is where its connections come from, 127.0.0.2 unless given.
     """
 
     def __init__(
@@ -134,9 +137,10 @@ class Carrier:
         trust_pem: str,
         trunks: Sequence[CarrierTrunk],
         resolve: Resolve,
+        address: str | None = None,
     ) -> None:
         self.name = name
-        self.address = _own_address()
+        self.address = address or _own_address()
         self.reject_invites_on: set[str] = set()
         self._resolve = resolve
         self._trunks = {trunk.name: self._trunk(trunk, identity, trust_pem) for trunk in trunks}
@@ -147,6 +151,7 @@ class Carrier:
         for trunk in self._trunks.values():
             await trunk.listener.open()
             trunk.shared = SharedConnections()
+            trunk.shared.persistent = trunk.persistent
             trunk.quiet = not placing
             self._load.add(asyncio.create_task(self._keep_calling(trunk)))
 
@@ -164,6 +169,8 @@ class Carrier:
             *(agent.close() for trunk in self._trunks.values() for agent in trunk.callees),
         )
         await asyncio.gather(*(trunk.listener.close() for trunk in self._trunks.values()))
+        for trunk in self._trunks.values():
+            trunk.dialogs.lose_all("connection_reset")
 
     def stop_placing(self) -> None:
         """No new calls on any trunk; those that are active go on."""
@@ -178,6 +185,7 @@ class Carrier:
                     for trunk in self._trunks.values():
                         for agent in [*trunk.shared.agents(), *trunk.callees]:
                             agent.hang_up_all()
+                        trunk.dialogs.hang_up_all()
                     await asyncio.wait(calls, timeout=_LOOK_AGAIN_S)
         return not any(trunk.calls for trunk in self._trunks.values())
 
@@ -188,6 +196,11 @@ class Carrier:
     def set_rate(self, trunk: str, calls_per_s: float) -> None:
         """Calls per second on one trunk, both directions together."""
         self._trunks[trunk].calls_per_s = calls_per_s
+
+    def set_persistent(self, trunk: str, on: bool) -> None:
+        """All calls that the carrier places on the trunk go over one TLS connection that never ages out."""
+        self._trunks[trunk].persistent = on
+        self._trunks[trunk].shared.persistent = on
 
     def set_trust(self, anchors_pem: str, partial_chain: bool = False, *, trunk: str | None = None) -> None:
         """Fault: other trust anchors for new handshakes, on one trunk or all.
@@ -279,18 +292,17 @@ class Carrier:
         )
 
     async def _place_inbound(self, trunk: _Trunk, shape: CallShape) -> CallResult:
-        try:
-            targets = await self._resolve(trunk.settings.name)
-        except Exception as error:
-            return CallResult(None, f"dns {type(error).__name__}")
-        if not targets:
-            return CallResult(None, "dns no target")
+        async def choose() -> tuple[Hashable, Dial]:
+            targets = await self._targets(trunk)
 
-        async def dial() -> UserAgent:
-            return await self._dial(trunk, targets)
+            async def dial() -> UserAgent:
+                return await self._dial(trunk, targets)
 
+            return targets[0], dial
+
+        line = Line(trunk.shared, choose, new=shape.new_connection)
         try:
-            agent = await trunk.shared.borrow(targets[0], dial, new=shape.new_connection)
+            agent = await line.open()
         except DialFailure as failure:
             return CallResult(None, failure.cause)
         try:
@@ -299,9 +311,19 @@ class Carrier:
                 hold_s=shape.hold_s,
                 reinvite=shape.reinvite,
                 bye_from=shape.bye_from,
+                redial=line.redial,
             )
         finally:
-            await trunk.shared.give_back(agent)
+            await line.close()
+
+    async def _targets(self, trunk: _Trunk) -> Sequence[Target]:
+        try:
+            targets = await self._resolve(trunk.settings.name)
+        except Exception as error:
+            raise DialFailure(f"dns {type(error).__name__}") from error
+        if not targets:
+            raise DialFailure("dns no target")
+        return targets
 
     async def _dial(self, trunk: _Trunk, targets: Sequence[Target]) -> UserAgent:
         host, tcp = await self._first_that_connects(targets)
@@ -385,6 +407,7 @@ class Carrier:
             on_setup=lambda status: trunk.ledger.call_setup(direction, leaf, peer, status),
             on_answered=on_answered,
             on_unanswered=on_unanswered,
+            dialogs=trunk.dialogs,
         )
 
     def _trunk(self, settings: CarrierTrunk, identity: Identity, trust_pem: str) -> _Trunk:

@@ -34,6 +34,8 @@ CARRIER_KINDS = (
 )
 OPERATIONS_KINDS = (
     "breach",
+    "nodes_unread",
+    "history_filling",
     "blind",
     "watching_again",
     "inconclusive",

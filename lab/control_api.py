@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from lab import lab_view
+from lab.events_api import EventsApi
 from lab.faults import FAULTS
 from lab.ledger import Ledger
 from lab.strict_fields import FLAG, FieldRefused, exactly, optional, read_object, read_query
@@ -34,6 +35,7 @@ class ControlApi:
                 Route("/lab/metrics", self._metrics, methods=["POST"]),
                 Route("/lab/settle", self._settle, methods=["POST"]),
                 Route("/lab/expire-tokens", self._expire_tokens, methods=["POST"]),
+                *EventsApi(world).routes,
                 *(TapApi(taps).routes if taps is not None else ()),
             ],
             exception_handlers={FieldRefused: _refused, HTTPException: _refused},

@@ -23,10 +23,10 @@ from lab.cxone_wire import (
 )
 from lab.platform_metrics import metric_rows
 from lab.platform_state import CertificateInUse, NameTaken, PlatformFaults, PlatformState, fingerprints
-from lab.strict_fields import FieldRefused, no_body, read_object, read_query
+from lab.strict_fields import TEXT, FieldRefused, no_body, read_object, read_query
 from lab.tokens import CERTIFICATE_SCOPE, HEALTH_SCOPE, TRUNK_SCOPE, Tokens
 from lab.trunk import Binding, RegisteredCertificate, Trunk
-from lab.wire_time import now, time_text
+from lab.wire_time import time_text
 
 CERTIFICATES = "/restapi/v1.0/security/certificates"
 TRUNKS = "/restapi/v1.0/sip/trunks"
@@ -58,6 +58,7 @@ class CxoneApi:
             PUT=Operation(self._put_profile, TRUNK_SCOPE),
         )
         guard.route(TRUNK + "/tls-session-cache/flush", POST=Operation(self._flush, TRUNK_SCOPE))
+        guard.route(TRUNK + "/tls-connections/close", POST=Operation(self._close_connections, TRUNK_SCOPE))
         guard.route(SYSTEM + "/health/sip-trunks/{trunk_id}", GET=Operation(self._health, HEALTH_SCOPE))
         guard.route(SYSTEM + "/metrics/sip-trunks/{trunk_id}/tls", GET=Operation(self._metrics, HEALTH_SCOPE))
         self.application: Starlette = guard.application()
@@ -151,6 +152,7 @@ class CxoneApi:
         body = await read_object(request, PROFILE_FIELDS)
         version = matched_version(request.headers.get("if-match"))
         _check_unchangeable(trunk, body, version)
+        trunk.write_begins()
         if version != trunk.settings["version"]:
             raise Refusal(409, "VersionConflict", f"the profile is at version {trunk.settings['version']}")
         binding = self._binding(body)
@@ -161,7 +163,7 @@ class CxoneApi:
         settings = {**LOST, **body, **fixed, "version": version + 1}
         trunk.replace(settings, binding)
         if body["enabled"] != was_enabled:
-            await trunk.edge.set_listening(body["enabled"])
+            await trunk.set_listening(body["enabled"])
         return _profile(settings)
 
     def _binding(self, body: dict[str, Any]) -> Binding:
@@ -184,8 +186,18 @@ class CxoneApi:
         read_query(request)
         trunk = self._find_trunk(request)
         await read_object(request, {})
-        trunk.edge.flush_tickets()
-        return JSONResponse({"flushedAt": time_text(now())})
+        trunk.flush_tickets()
+        return JSONResponse({"flushedAt": time_text(trunk.ledger.now())})
+
+    async def _close_connections(self, request: Request) -> Response:
+        read_query(request)
+        trunk = self._find_trunk(request)
+        body = await read_object(request, {"certificateId": TEXT})
+        certificate = self._platform.certificate(body["certificateId"])
+        if certificate is None:
+            raise Refusal(404, "NotFound", "there is no such certificate")
+        closed = await trunk.close_connections(certificate.sha256)
+        return JSONResponse({"closedConnections": closed, "closedAt": time_text(trunk.ledger.now())})
 
     def _find_trunk(self, request: Request) -> Trunk:
         trunk = self._platform.trunks.get(request.path_params["trunk_id"])
@@ -202,8 +214,8 @@ class CxoneApi:
         return JSONResponse(
             {
                 "trunkId": trunk.id,
-                "timestamp": time_text(now()),
-                "tlsConnectivity": "UP" if trunk.edge.up() else "DOWN",
+                "timestamp": time_text(trunk.ledger.now()),
+                "tlsConnectivity": "UP" if trunk.up() else "DOWN",
                 "certificateValidation": [self._validation(certificate) for certificate in trunk.pool],
                 "activeCalls": [
                     {"certificateId": certificate_id, "count": count}

@@ -6,12 +6,13 @@ import asyncio
 import functools
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lab.calls import CallResult, Side, UserAgent
-from lab.dialing import DialFailure, SharedConnections, connect_tcp
+from lab.calls import CallResult, UserAgent
+from lab.dialing import Dial, DialFailure, Line, SharedConnections, connect_tcp
+from lab.dialogs import Dialogs, Side
 from lab.ledger import Direction, Ledger
 from lab.listening import Listener
 from lab.served_certificate import ServedCertificate, first_valid
@@ -58,7 +59,7 @@ class Edge:
     `mutual`: inbound connections must show a client certificate that `peer_trust_pem` verifies, and outbound
     ones present ours. `ports` is the primary port, or primary and secondary; 0 takes any free one. Counts go
     to `ledger` by the rules of the platform contract. Outbound connections come from 127.0.0.1; no media
-    flows.
+    flows. Nodes of one trunk share `dialogs`: a call may go on over another of them.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Edge:
         peer_trust_pem: str,
         ledger: Ledger,
         ports: int | tuple[int] | tuple[int, int] = 0,
+        dialogs: Dialogs | None = None,
     ) -> None:
         self.name, self.fqdn, self.mutual, self.ledger = name, fqdn, mutual, ledger
         self.reject_invites_on: set[str] = set()
@@ -80,7 +82,9 @@ class Edge:
         if not mutual:
             self._clients[None] = client_context(peer_trust_pem)
         self._inbound: set[UserAgent] = set()
+        self._dialogs = dialogs or Dialogs()
         self._shared = SharedConnections()
+        self._persistent = False
         self._running = False
         numbers = (ports,) if isinstance(ports, int) else ports
         self._listeners: dict[Port, Listener] = {"primary": self._listener("primary", numbers[0])}
@@ -101,10 +105,11 @@ class Edge:
         listener = self._listeners.get("secondary")
         return listener.port if listener else None
 
-    async def start(self) -> None:
-        """Opens the ports. Raises OSError when one is taken."""
+    async def start(self, *, listening: bool = True) -> None:
+        """Opens the ports, unless told otherwise. Raises OSError when one is taken."""
         self._running, self._shared = True, SharedConnections()
-        await self.set_listening(True)
+        self._shared.persistent = self._persistent
+        await self.set_listening(listening)
 
     async def stop(self) -> None:
         """Closes the ports and every connection, under their calls; done within 2 s."""
@@ -113,6 +118,25 @@ class Edge:
             listener.refuse()
         await asyncio.gather(*(agent.close() for agent in [*self._inbound]), self._shared.close())
         await asyncio.gather(*(listener.close() for listener in self._listeners.values()))
+        self._dialogs.lose_all("connection_reset")
+
+    async def fail(self) -> None:
+        """Fault: the node goes away. Its ports refuse and its connections die without a word, after at most 2 s.
+
+        It goes in a moment in which no call is being set up, so that what fails is the node and not those calls.
+        """
+        self._running = False
+        for listener in self._listeners.values():
+            listener.refuse()
+        agents = [*self._inbound, *self._shared.agents()]
+        await asyncio.gather(*(agent.grow_calm() for agent in agents))
+        for agent in [*self._inbound, *self._shared.agents()]:
+            agent.connection.abort()
+        await asyncio.gather(self._shared.close(), *(listener.close() for listener in self._listeners.values()))
+
+    def set_persistent(self, on: bool) -> None:
+        """All calls that this edge places go over one TLS connection that never ages out."""
+        self._persistent = self._shared.persistent = on
 
     def up(self) -> bool:
         """Every port accepts connections."""
@@ -172,6 +196,21 @@ class Edge:
                 calls[leaf] = calls.get(leaf, 0) + agent.active_calls
         return calls
 
+    @property
+    def waiting_calls(self) -> int:
+        """Dialogs whose connection has closed: on no certificate, until their next request opens another one."""
+        return len(self._dialogs.waiting)
+
+    async def close_connections(self, sha256: str) -> int:
+        """Closes in an orderly way what was set up with this leaf, and returns how many connections that were.
+
+        INBOUND: where we served it; OUTBOUND: where we presented it. Each closes in a moment in which nothing is under
+        way on it, after 2 s at the latest; its confirmed dialogs live on.
+        """
+        agents = [one for one in [*self._inbound, *self._shared.agents()] if one.leaf == sha256 and one.usable]
+        await asyncio.gather(*(agent.close_orderly() for agent in agents))
+        return len(agents)
+
     async def place_call(
         self,
         target_host: str,
@@ -190,16 +229,19 @@ class Edge:
         """
         if not self._running:
             return CallResult(None, "edge stopped")
-        presented = first_valid(self._served.pool) if self.mutual else None
-        if self.mutual and presented is None:
-            return CallResult(None, "no valid certificate")
+
+        async def choose() -> tuple[Hashable, Dial]:
+            return (target_host, target_port, server_name), dial
 
         async def dial() -> UserAgent:
+            presented = first_valid(self._served.pool) if self.mutual else None
+            if self.mutual and presented is None:
+                raise DialFailure("no valid certificate")
             return await self._dial(target_host, target_port, server_name, presented)
 
+        line = Line(self._shared, choose, new=new_connection)
         try:
-            target = (target_host, target_port, server_name)
-            agent = await self._shared.borrow(target, dial, new=new_connection)
+            agent = await line.open()
         except DialFailure as failure:
             return CallResult(None, failure.cause)
         try:
@@ -208,9 +250,10 @@ class Edge:
                 hold_s=hold_s,
                 reinvite=reinvite,
                 bye_from=bye_from,
+                redial=line.redial,
             )
         finally:
-            await self._shared.give_back(agent)
+            await line.close()
 
     async def _dial(
         self,
@@ -253,6 +296,7 @@ class Edge:
             on_setup=lambda status: self.ledger.call_setup(direction, leaf, peer, status),
             on_answered=on_answered,
             on_unanswered=on_unanswered,
+            dialogs=self._dialogs,
         )
 
     def _listener(self, port: Port, number: int) -> Listener:

@@ -25,7 +25,7 @@ from lab.genesys_wire import (
 )
 from lab.platform_metrics import metric_rows
 from lab.platform_state import CertificateInUse, NameTaken, PlatformFaults, PlatformState, fingerprints
-from lab.strict_fields import FieldRefused, no_body, read_object, read_query
+from lab.strict_fields import TEXT, FieldRefused, no_body, read_object, read_query
 from lab.tokens import CERTIFICATE_SCOPE, HEALTH_SCOPE, TRUNK_SCOPE, Tokens
 from lab.trunk import Binding, RegisteredCertificate, Trunk
 from lab.wire_time import now, time_text
@@ -58,6 +58,7 @@ class GenesysApi:
         guard.route(TRUNKS, GET=Operation(self._list_trunks, TRUNK_SCOPE))
         guard.route(TRUNK, GET=Operation(self._get_trunk, TRUNK_SCOPE), PUT=Operation(self._put_trunk, TRUNK_SCOPE))
         guard.route(TRUNK + "/tlsticketcache/flush", POST=Operation(self._flush, TRUNK_SCOPE))
+        guard.route(TRUNK + "/tlsconnections/close", POST=Operation(self._close_connections, TRUNK_SCOPE))
         guard.route(EDGE + "/health", GET=Operation(self._health, HEALTH_SCOPE))
         guard.route(TRUNK + "/tlsmetrics", GET=Operation(self._metrics, HEALTH_SCOPE))
         self.application: Starlette = guard.application()
@@ -175,6 +176,7 @@ class GenesysApi:
             raise FieldRefused("field 'id' must be the id in the path")
         if body.get("mutualTls", trunk.edge.mutual) != trunk.edge.mutual:
             raise FieldRefused("field 'mutualTls' cannot be changed")
+        trunk.write_begins()
         if body["version"] != trunk.settings["version"]:
             raise Refusal(409, "general.conflict", f"the trunk is at version {trunk.settings['version']}")
         binding = self._binding(body)
@@ -185,7 +187,7 @@ class GenesysApi:
         settings = {**LOST, **body, **fixed}
         trunk.replace(settings, binding)
         if body["enabled"] != was_enabled:
-            await trunk.edge.set_listening(body["enabled"])
+            await trunk.set_listening(body["enabled"])
         return JSONResponse(settings)
 
     def _binding(self, body: dict[str, Any]) -> Binding:
@@ -208,8 +210,18 @@ class GenesysApi:
         read_query(request)
         trunk = self._find_trunk(request)
         await read_object(request, {})
-        trunk.edge.flush_tickets()
-        return JSONResponse({"flushedAt": time_text(now())})
+        trunk.flush_tickets()
+        return JSONResponse({"flushedAt": time_text(trunk.ledger.now())})
+
+    async def _close_connections(self, request: Request) -> Response:
+        read_query(request)
+        trunk = self._find_trunk(request)
+        body = await read_object(request, {"certificateId": TEXT})
+        certificate = self._platform.certificate(body["certificateId"])
+        if certificate is None:
+            raise Refusal(404, "not.found", "there is no such certificate")
+        closed = await trunk.close_connections(certificate.sha256)
+        return JSONResponse({"closedConnections": closed, "closedAt": time_text(trunk.ledger.now())})
 
     def _find_trunk(self, request: Request) -> Trunk:
         self._check_edge(request)
@@ -229,12 +241,12 @@ class GenesysApi:
         read_query(request)
         self._check_edge(request)
         trunks = list(self._platform.trunks.values())
-        up = bool(trunks) and all(trunk.edge.up() for trunk in trunks)
+        up = bool(trunks) and all(trunk.up() for trunk in trunks)
         return JSONResponse(
             {
                 "edgeId": self._edge_id,
                 "status": "ACTIVE" if up else "INACTIVE",
-                "timestamp": time_text(now()),
+                "timestamp": time_text(trunks[0].ledger.now() if trunks else now()),
                 "tlsListener": {
                     "status": "UP" if up else "DOWN",
                     "port": trunks[0].edge.primary_port if trunks else 5061,

@@ -24,3 +24,7 @@ API_CLIENT = "rotator"
 TSIG_KEY = "rotator"
 CERTIFICATE_A = "SIP-TRUNK-CERT-A"
 """The name under which both platforms hold A from the start."""
+
+DORMANT_NAME = "sbc.dormant.example"
+DORMANT_ADDRESS = "127.0.0.3"
+"""A second carrier, which is known and does not call."""

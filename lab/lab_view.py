@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from lab.api_guard import LoggedRequest
 from lab.carrier import CallStatistics
 from lab.inbox import Inbox
-from lab.lab_names import SRV_NAMES
+from lab.lab_names import GENESYS, SRV_NAMES
 from lab.ledger import Ledger
+from lab.nodes import Node
 from lab.promise import Violation
 from lab.trunk import Trunk
 from lab.wire_time import now, time_text
@@ -24,6 +25,7 @@ def state(world: World) -> dict[str, object]:
         "time": time_text(now()),
         "certificate_a": world.certificate_a,
         "trunks": {name: _trunk(world, trunk, calls[name]) for name, trunk in world.trunks.items()},
+        "dormant": _dormant(world),
         "violations": [_violation(one) for one in world.promise.violations],
         "promise_checks": world.promise.checks,
         "faults": world.faults.armed,
@@ -65,15 +67,29 @@ def requests(entries: list[LoggedRequest]) -> dict[str, object]:
     }
 
 
+def node(one: Node) -> dict[str, object]:
+    """A node of a trunk; `stale` while it has not taken the platform's current configuration."""
+    return {
+        "name": one.name,
+        "port": one.edge.primary_port,
+        "up": one.up,
+        "stale": one.stale,
+        "pool": [certificate.sha256 for certificate in one.binding.pool] if one.binding else [],
+    }
+
+
 def _trunk(world: World, trunk: Trunk, calls: CallStatistics) -> dict[str, object]:
     carrier_ledger = world.carrier.ledger(trunk.name)
     return {
         "pool": [certificate.sha256 for certificate in trunk.pool],
         "preferred": _preferred(world, trunk),
         "canary": trunk.binding.canary[0] if trunk.binding.canary else None,
-        "listening": trunk.edge.up(),
+        "listening": trunk.up(),
+        "nodes": [node(one) for one in trunk.nodes],
+        "settings": trunk.settings,
         "version": trunk.settings["version"],
-        "active_calls": trunk.edge.active_calls(),
+        "active_calls": trunk.live_calls(),
+        "waiting_calls": trunk.edge.waiting_calls,
         "calls": _calls(calls),
         "last_losses": [
             {"at": time_text(loss.at), "direction": loss.direction, "cause": loss.cause} for loss in calls.losses
@@ -89,6 +105,18 @@ def _trunk(world: World, trunk: Trunk, calls: CallStatistics) -> dict[str, objec
             }
             for record in world.zone.srv(SRV_NAMES[trunk.name])
         ],
+    }
+
+
+def _dormant(world: World) -> dict[str, object] | None:
+    """The second carrier on the Genesys trunk, if there is one."""
+    if world.dormant is None:
+        return None
+    calls = world.dormant.stats()[GENESYS]
+    return {
+        "address": world.dormant.address,
+        "calls": _calls(calls),
+        "handshakes": _handshakes(world.dormant.ledger(GENESYS)),
     }
 
 

@@ -70,14 +70,18 @@ class _CallSetup:
 
 
 class Ledger:
-    """Counters of one trunk on one side. `clock` gives UTC."""
+    """Counters of one trunk on one side. `clock` gives UTC.
+
+    `skew` is how far the side's own clock, by which it stamps and answers, is ahead of the true one.
+    """
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
         self._events: deque[_Handshake | _CallSetup] = deque()
         self._groups: dict[Group, Group] = {}
         self._frozen_at: datetime | None = None
-        self.counters_since = clock()
+        self._counters_since = clock()
+        self.skew = timedelta(0)
 
     def handshake(
         self,
@@ -94,7 +98,8 @@ class Ledger:
         self._add(_CallSetup(self._now(), self._group(sha256, direction, peer), status))
 
     def counts(self, since: datetime, until: datetime) -> Mapping[Group, Counts]:
-        """Figures of the events with since <= time < until; empty when there were none."""
+        """Figures of the events with since <= time < until, by the side's clock; empty when there were none."""
+        since, until = since - self.skew, until - self.skew
         if self._frozen_at is not None:
             until = min(until, self._frozen_at)
         groups: dict[Group, Counts] = {}
@@ -109,7 +114,12 @@ class Ledger:
     def reset(self) -> None:
         """All counters start at zero, now."""
         self._events.clear()
-        self.counters_since = self._clock()
+        self._counters_since = self._clock()
+
+    @property
+    def counters_since(self) -> datetime:
+        """When the counters last started at zero, by the side's clock."""
+        return self._counters_since + self.skew
 
     @property
     def frozen(self) -> bool:
@@ -124,7 +134,11 @@ class Ledger:
     @property
     def read_at(self) -> datetime:
         """How fresh the figures are: now, or the moment they were frozen."""
-        return self._frozen_at or self._clock()
+        return (self._frozen_at or self._clock()) + self.skew
+
+    def now(self) -> datetime:
+        """What the side's clock shows."""
+        return self._clock() + self.skew
 
     def _now(self) -> datetime:
         """The clock, never before the last event: a clock set back must not break the order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from lab.lab_names import (
@@ -57,11 +57,17 @@ def plan_text(
     *,
     speed: Speed,
     approvals: bool,
-    peer: str,
-    genesys_port: int,
+    genesys_peers: Sequence[str],
+    cxone_peers: Sequence[str],
+    genesys_ports: Sequence[int],
     cxone_ports: tuple[int, int],
 ) -> str:
-    """One certificate on both trunks; `peer` is the carrier's address, `cxone_ports` primary and secondary."""
+    """One certificate on both trunks.
+
+    The peers are the carriers' addresses; `genesys_ports` has one port for each node, `cxone_ports` primary and
+    secondary.
+    """
+    nodes = ", ".join(f'{{ address = "127.0.0.1", port = {port} }}' for port in genesys_ports)
     wait = json.dumps(approvals)
     timings = "\n".join(f'{name} = "{value}"' for name, value in _TIMINGS[speed].items())
     return f"""\
@@ -82,8 +88,8 @@ trunk = "{EDGE_ID}/{GENESYS_TRUNK}"
 fqdn = "{GENESYS_FQDN}"
 role = "mutual"
 topology = "same_listener"
-nodes = [{{ address = "127.0.0.1", port = {genesys_port} }}]
-peers = ["{peer}"]
+nodes = [{nodes}]
+peers = {json.dumps(list(genesys_peers))}
 probe_addresses = ["127.0.0.1"]
 carrier = "carrier-lab"
 carrier_trunk = "genesys"
@@ -100,7 +106,7 @@ nodes = [
   {{ address = "127.0.0.1", port = {cxone_ports[0]}, target = "{CXONE_TARGET_A}" }},
   {{ address = "127.0.0.1", port = {cxone_ports[1]}, target = "{CXONE_TARGET_B}" }},
 ]
-peers = ["{peer}"]
+peers = {json.dumps(list(cxone_peers))}
 probe_addresses = ["127.0.0.1"]
 carrier = "carrier-lab"
 carrier_trunk = "cxone"

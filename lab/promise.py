@@ -1,8 +1,9 @@
 """Promise 1 of the design, checked all the time: no endpoint is ever without a certificate that works.
 
-At every change of a pool, before anything else can happen, and every 0.2 s: what a trunk's listeners choose
-from must hold a certificate that is inside its validity, whose chain is complete, whose key matches, and which
-the carrier trusts at that moment.
+At every change of a pool, before anything else can happen, and every 0.2 s: what the listeners of each node of a
+trunk choose from must hold a certificate that is inside its validity, whose chain is complete, whose key matches, and
+which the carrier trusts at that moment. A node that is away serves nobody and is not looked at; one that came back
+with an old pool is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from datetime import datetime
 from cryptography import x509
 
 from lab.certificate_check import UploadRefused, check_key, trust_problem, validity_problem
+from lab.nodes import Node
 from lab.trunk import RegisteredCertificate, Trunk
 from lab.wire_time import now
 
@@ -27,7 +29,7 @@ Anchors = Callable[[], Sequence[x509.Certificate]]
 
 @dataclass(frozen=True)
 class Violation:
-    """The moment at which an endpoint was found without a working certificate, and why each one fails."""
+    """The moment at which an endpoint, or a node of it, was found without a working certificate, and why."""
 
     at: datetime
     endpoint: str
@@ -52,15 +54,17 @@ class PromiseCheck:
         self.check(trunk)
 
     def check(self, trunk: Trunk) -> None:
-        """One look at one trunk."""
+        """One look at one trunk, at every node that is up."""
         self.checks += 1
-        reason = self._broken_because(trunk)
-        if reason is None:
-            self._broken.pop(trunk.name, None)
-        elif self._broken.get(trunk.name) != reason:
-            self._broken[trunk.name] = reason
-            if len(self.violations) < _KEPT:
-                self.violations.append(Violation(now(), trunk.name, reason))
+        for node in trunk.nodes:
+            where = trunk.name if len(trunk.nodes) == 1 else node.name
+            reason = self._broken_because(node) if node.up else None
+            if reason is None:
+                self._broken.pop(where, None)
+            elif self._broken.get(where) != reason:
+                self._broken[where] = reason
+                if len(self.violations) < _KEPT:
+                    self.violations.append(Violation(now(), where, reason))
 
     async def run(self) -> None:
         """Look at every trunk every 0.2 s, until cancelled."""
@@ -69,10 +73,12 @@ class PromiseCheck:
                 self.check(trunk)
             await asyncio.sleep(_EVERY_S)
 
-    def _broken_because(self, trunk: Trunk) -> str | None:
-        moment, binding = now(), trunk.binding
+    def _broken_because(self, node: Node) -> str | None:
+        moment, binding = now(), node.binding
+        if binding is None:
+            return "it has never taken a configuration"
         served = binding.served_on(moment)
-        if trunk.edge.secondary_port is None:
+        if node.edge.secondary_port is None:
             del served["secondary"]
         silent = [port for port, certificate in served.items() if certificate is None]
         if silent:

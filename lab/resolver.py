@@ -23,7 +23,7 @@ class NameNotFound(LookupError):
 
 
 class Resolver:
-    """Trunk name to (host, port), the most preferred first. Weights are not drawn: ties go in name order."""
+    """Trunk name to (host, port), the most preferred first. Weights are not drawn: ties take turns to be first."""
 
     def __init__(
         self,
@@ -35,11 +35,15 @@ class Resolver:
         """`srv_names` maps trunk names to SRV owner names."""
         self._server, self._port, self._srv_names, self._clock = server, port, dict(srv_names), clock
         self._cache: dict[tuple[str, str], tuple[float, dns.rrset.RRset]] = {}
+        self._turn: dict[str, int] = {}
 
     async def resolve(self, trunk: str) -> list[tuple[str, int]]:
         """Raises `NameNotFound`, `KeyError` for an unknown trunk, and dnspython's and the socket's errors."""
         records = [cast(SRV, one) for one in await self._ask(self._srv_names[trunk], "SRV")]
-        records.sort(key=lambda record: (record.priority, -record.weight, record.target))
+        records.sort(key=lambda record: (record.priority, -record.weight, record.target, record.port))
+        ties = sum((one.priority, one.weight) == (records[0].priority, records[0].weight) for one in records)
+        turn = self._turn[trunk] = self._turn.get(trunk, -1) + 1
+        records = [records[(turn + n) % ties] for n in range(ties)] + records[ties:]
         targets: list[tuple[str, int]] = []
         for record in records:
             for address in await self._ask(record.target.to_text(omit_final_dot=True), "A"):

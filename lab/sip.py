@@ -139,6 +139,11 @@ class SipConnection:
                 self.send(_acknowledge(request, response))
         return response
 
+    @property
+    def waiting(self) -> bool:
+        """A request of ours has no final answer yet."""
+        return bool(self._waiting)
+
     async def ended(self) -> None:
         """Returns when the connection has ended."""
         await asyncio.wait([self._reading])

@@ -14,12 +14,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from lab.api_guard import RequestLog
 from lab.bao import Bao
-from lab.call_mix import CallMix, CallShape
+from lab.call_mix import INBOUND_ONLY, CallMix, CallShape
 from lab.carrier import Carrier, CarrierTrunk
 from lab.carrier_api import CarrierApi
 from lab.carrier_ca import CarrierCa
 from lab.control_api import ControlApi
 from lab.cxone_api import CxoneApi
+from lab.dialogs import Dialogs
 from lab.dns_server import DnsServer, UpdateKey
 from lab.edge import ADDRESS, Edge
 from lab.faults import FAULTS, Faults
@@ -32,6 +33,8 @@ from lab.lab_names import (
     CERTIFICATE_DNS_NAMES,
     CXONE,
     CXONE_FQDN,
+    DORMANT_ADDRESS,
+    DORMANT_NAME,
     EDGE_ID,
     GENESYS,
     GENESYS_FQDN,
@@ -69,7 +72,9 @@ class WorldOptions:
     """How to run. Without `vault` (address and root token) the world starts its own OpenBao.
 
     `call_rate` is calls per second on each trunk; `long_call_s` is the length of one extra call per trunk, placed at
-    the start, in seconds. `--speed test` also shortens the load's own long calls.
+    the start, in seconds. `--speed test` also shortens the load's own long calls. `nodes` is how many nodes the
+    Genesys trunk has; on the trunks in `persistent` all calls share one connection. With `dormant_peer` a second
+    carrier is known to the Genesys trunk's plan; it trusts intermediate A alone and calls when told.
     """
 
     directory: Path
@@ -80,6 +85,9 @@ class WorldOptions:
     call_rate: float = 4.0
     long_call_s: float | None = None
     web_ui: str = "http://127.0.0.1:8233"
+    nodes: int = 1
+    persistent: tuple[str, ...] = ()
+    dormant_peer: bool = False
     tap: bool = False
     """The worker's settings name taps (`lab.tap`) instead of the services."""
 
@@ -98,7 +106,7 @@ async def running_world(options: WorldOptions) -> AsyncIterator[World]:
     async with contextlib.AsyncExitStack() as stack:
         prepare_directory(directory)
         vault, bao_pid = await _start_vault(stack, options.vault, directory)
-        edges = await _start_edges(stack, ca)
+        edges = await _start_edges(stack, ca, options.nodes)
         taps = Taps() if options.tap else None
         dns = await _start_dns(stack, edges, secrets, taps)
         starting = _Starting(options, vault, ca, edges, dns, secrets, taps)
@@ -113,8 +121,12 @@ async def running_world(options: WorldOptions) -> AsyncIterator[World]:
 
 @dataclass(frozen=True)
 class _Edges:
-    genesys: Edge
+    genesys: tuple[Edge, ...]
     cxone: Edge
+
+    @property
+    def genesys_ports(self) -> list[int]:
+        return [edge.primary_port for edge in self.genesys]
 
     @property
     def cxone_ports(self) -> tuple[int, int]:
@@ -142,13 +154,17 @@ async def _start_vault(
     return vault, pid
 
 
-async def _start_edges(stack: contextlib.AsyncExitStack, ca: CarrierCa) -> _Edges:
+async def _start_edges(stack: contextlib.AsyncExitStack, ca: CarrierCa, nodes: int) -> _Edges:
     trust = ca.certificate_pem
+    ledger, dialogs = Ledger(), Dialogs()
     edges = _Edges(
-        Edge(GENESYS, GENESYS_FQDN, mutual=True, peer_trust_pem=trust, ledger=Ledger()),
+        tuple(
+            Edge(GENESYS, GENESYS_FQDN, mutual=True, peer_trust_pem=trust, ledger=ledger, dialogs=dialogs)
+            for _ in range(nodes)
+        ),
         Edge(CXONE, CXONE_FQDN, mutual=False, peer_trust_pem=trust, ledger=Ledger(), ports=(0, 0)),
     )
-    for edge in (edges.genesys, edges.cxone):
+    for edge in (*edges.genesys, edges.cxone):
         stack.push_async_callback(edge.stop)
         await edge.start()
     return edges
@@ -157,7 +173,7 @@ async def _start_edges(stack: contextlib.AsyncExitStack, ca: CarrierCa) -> _Edge
 async def _start_dns(
     stack: contextlib.AsyncExitStack, edges: _Edges, secrets: WorldSecrets, taps: Taps | None
 ) -> DnsServer:
-    zone = lab_zone(ADDRESS, genesys_port=edges.genesys.primary_port, cxone_ports=edges.cxone_ports)
+    zone = lab_zone(ADDRESS, genesys_ports=edges.genesys_ports, cxone_ports=edges.cxone_ports)
     dns = DnsServer(zone, UpdateKey(TSIG_KEY, secrets.tsig), DnsTap(taps) if taps else None)
     stack.push_async_callback(dns.stop)
     await dns.start()
@@ -180,7 +196,8 @@ class _Starting:
         self.options, self.vault, self.ca, self.edges, self.dns, self.secrets = options, vault, ca, edges, dns, secrets
         self.taps = taps
         roots = x509.load_pem_x509_certificates(vault.root_pem.encode())
-        self.genesys, genesys = genesys_trunk(edges.genesys, roots, vault.certificate_a)
+        first, *more = edges.genesys
+        self.genesys, genesys = genesys_trunk(first, roots, vault.certificate_a, more_nodes=more)
         self.cxone, cxone = cxone_trunk(edges.cxone, roots, vault.certificate_a)
         trunks = {GENESYS: genesys, CXONE: cxone}
         self.world = self._world(trunks)
@@ -191,7 +208,7 @@ class _Starting:
         anchors = CarrierAnchors(carrier, self.vault.root_pem, self.vault.intermediate_a_pem)
         faults, log = Faults(a.sha256, self.options.faults), RequestLog()
         leaf_a_pem = a.chain.leaf.public_bytes(Encoding.PEM).decode()
-        edges = (self.edges.genesys, self.edges.cxone)
+        edges = (*self.edges.genesys, self.edges.cxone)
         connect_faults(faults, carrier=carrier, anchors=anchors, edges=edges, leaf_a_pem=leaf_a_pem)
         promise = PromiseCheck(anchors.current)
         for trunk in trunks.values():
@@ -207,6 +224,7 @@ class _Starting:
             },
             zone=self.dns.zone,
             carrier=carrier,
+            dormant=self._dormant(trunks[GENESYS]) if self.options.dormant_peer else None,
             carrier_api=self._carrier_api(trunks, carrier, faults, log),
             faults=faults,
             promise=promise,
@@ -225,7 +243,7 @@ class _Starting:
                     name,
                     trunk.edge.fqdn,
                     mutual=trunk.edge.mutual,
-                    place_outbound=trunk.edge.place_call,
+                    place_outbound=trunk.place_call,
                     calls_per_s=self.options.call_rate,
                     mix=mix,
                 )
@@ -234,13 +252,30 @@ class _Starting:
             resolve=Resolver(self.dns.address, self.dns.port, SRV_NAMES).resolve,
         )
 
+    def _dormant(self, trunk: Trunk) -> Carrier:
+        """A second carrier on the Genesys trunk. It trusts A's issuer and no root, so that it will refuse B."""
+        identity = self.ca.issue(DORMANT_NAME)
+        known = CarrierTrunk(
+            GENESYS, trunk.edge.fqdn, mutual=trunk.edge.mutual, calls_per_s=self.options.call_rate, mix=INBOUND_ONLY
+        )
+        carrier = Carrier(
+            Identity(identity.certificate_pem, identity.key_pem),
+            name=DORMANT_NAME,
+            trust_pem=self.vault.root_pem,
+            trunks=[known],
+            resolve=Resolver(self.dns.address, self.dns.port, SRV_NAMES).resolve,
+            address=DORMANT_ADDRESS,
+        )
+        carrier.set_trust(self.vault.intermediate_a_pem, True)
+        return carrier
+
     def _carrier_api(self, trunks: dict[str, Trunk], carrier: Carrier, faults: Faults, log: RequestLog) -> CarrierApi:
         return CarrierApi(
             {name: (carrier.ledger(name), trunk.directions) for name, trunk in trunks.items()},
             carrier_token=self.secrets.carrier_token,
             operations_token=self.secrets.operations_token,
             log=log,
-            trunk_up=lambda name: trunks[name].edge.up(),
+            trunk_up=lambda name: trunks[name].up(),
             health_down=faults.carrier_health_down,
         )
 
@@ -249,7 +284,12 @@ async def _start_calls(stack: contextlib.AsyncExitStack, world: World, options: 
     """The promise check, the load, and the one long call per trunk that was asked for."""
     _run_until_stopped(stack, world.promise.run())
     stack.push_async_callback(world.carrier.stop)
+    for name in options.persistent:
+        world.set_persistent(name, True)
     await world.carrier.start()
+    if world.dormant is not None:
+        stack.push_async_callback(world.dormant.stop)
+        await world.dormant.start(placing=False)
     if options.long_call_s is not None:
         seconds = options.long_call_s
         shape = CallShape("INBOUND", seconds, reinvite=False, bye_from="caller", new_connection=True)
@@ -282,7 +322,12 @@ async def _start_services(stack: contextlib.AsyncExitStack, starting: _Starting,
         "carrier": addresses.carrier,
         "dns": {"address": dns.address, "port": dns.port},
         "trunks": {
-            GENESYS: {"address": ADDRESS, "primary_port": edges.genesys.primary_port, "secondary_port": None},
+            GENESYS: {
+                "address": ADDRESS,
+                "primary_port": edges.genesys_ports[0],
+                "secondary_port": None,
+                "node_ports": edges.genesys_ports,
+            },
             CXONE: {
                 "address": ADDRESS,
                 "primary_port": edges.cxone_ports[0],
@@ -291,6 +336,7 @@ async def _start_services(stack: contextlib.AsyncExitStack, starting: _Starting,
         },
         "certificate_a": world.certificate_a,
         "peer_address": world.carrier.address,
+        "dormant_address": world.dormant.address if world.dormant else None,
         "plan": str(directory / "plan.toml"),
         "settings": str(directory / "settings.toml"),
     }
@@ -308,8 +354,9 @@ def _files(starting: _Starting, directory: Path, addresses: Addresses) -> dict[s
         "plan.toml": plan_text(
             speed=options.speed,
             approvals=options.approvals,
-            peer=starting.world.carrier.address,
-            genesys_port=starting.edges.genesys.primary_port,
+            genesys_peers=starting.world.peers(GENESYS),
+            cxone_peers=starting.world.peers(CXONE),
+            genesys_ports=starting.edges.genesys_ports,
             cxone_ports=starting.edges.cxone_ports,
         ),
     }

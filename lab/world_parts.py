@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from lab.api_guard import RequestLog
 from lab.carrier import Carrier
@@ -28,19 +29,38 @@ class World:
     tokens: dict[str, Tokens]
     zone: Zone
     carrier: Carrier
+    dormant: Carrier | None
     carrier_api: CarrierApi
     faults: Faults
     promise: PromiseCheck
     log: RequestLog
     facts: dict[str, object] = field(default_factory=dict)
 
+    def peers(self, trunk: str) -> list[str]:
+        """The addresses of all carriers that know a trunk."""
+        return [one.address for one in (self.carrier, self.dormant) if one is not None and trunk in one.stats()]
+
+    def set_persistent(self, trunk: str, on: bool) -> None:
+        """All calls of a trunk share one connection in each direction, which never ages out."""
+        self.carrier.set_persistent(trunk, on)
+        self.trunks[trunk].set_persistent(on)
+
+    def set_skew(self, service: str, skew: timedelta) -> None:
+        """How far a platform's, or the `carrier`'s, clock is ahead of the true one."""
+        for name, trunk in self.trunks.items():
+            if service == "carrier":
+                self.carrier.ledger(name).skew = skew
+            elif service == name:
+                trunk.ledger.skew = skew
+
     async def settle(self) -> bool:
         """Place no more calls, and end the active ones with a BYE.
 
         True when no call is active any more: then placed = completed + lost on every trunk, for good.
         """
-        self.carrier.stop_placing()
-        await self.carrier.drain(_DRAIN_S)
+        for carrier in filter(None, (self.carrier, self.dormant)):
+            carrier.stop_placing()
+            await carrier.drain(_DRAIN_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_S):
                 while self._calls_active():

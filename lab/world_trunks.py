@@ -25,8 +25,10 @@ _CIPHER_SUITES = ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_A
 """Another order than a plan asks for: a rotation has something to change, and to put back."""
 
 
-def genesys_trunk(edge: Edge, anchors: Sequence[x509.Certificate], a: IssuedCertificate) -> tuple[PlatformState, Trunk]:
-    """The Genesys organisation with one mutual-TLS trunk on `edge`, which has one port and is started."""
+def genesys_trunk(
+    edge: Edge, anchors: Sequence[x509.Certificate], a: IssuedCertificate, *, more_nodes: Sequence[Edge] = ()
+) -> tuple[PlatformState, Trunk]:
+    """The Genesys organisation with one mutual-TLS trunk, whose nodes have one port each and are started."""
     platform = PlatformState(GENESYS, anchors)
     certificate = platform.register(CERTIFICATE_A, a.chain_pem, a.key_pem)
     settings: dict[str, Any] = {
@@ -45,7 +47,7 @@ def genesys_trunk(edge: Edge, anchors: Sequence[x509.Certificate], a: IssuedCert
         "inboundSite": "site-main",
         "maxConcurrentCalls": 200,
     }
-    return platform, _add_trunk(platform, GENESYS_TRUNK, edge, settings, certificate)
+    return platform, _add_trunk(platform, GENESYS_TRUNK, edge, settings, certificate, more_nodes)
 
 
 def cxone_trunk(edge: Edge, anchors: Sequence[x509.Certificate], a: IssuedCertificate) -> tuple[PlatformState, Trunk]:
@@ -78,8 +80,9 @@ def _add_trunk(
     edge: Edge,
     settings: dict[str, Any],
     certificate: RegisteredCertificate,
+    more_nodes: Sequence[Edge] = (),
 ) -> Trunk:
     pool = (certificate,)
-    trunk = Trunk(trunk_id, edge, settings, Binding(pool, on_primary=pool))
+    trunk = Trunk(trunk_id, edge, settings, Binding(pool, on_primary=pool), more_nodes=more_nodes)
     platform.add_trunk(trunk)
     return trunk

@@ -31,7 +31,7 @@ SECRET = secrets.token_bytes(32)
 
 @pytest.fixture
 async def server() -> AsyncIterator[DnsServer]:
-    zone = lab_zone("127.0.0.1", genesys_port=5060, cxone_ports=(5061, 5062))
+    zone = lab_zone("127.0.0.1", genesys_ports=[5060], cxone_ports=(5061, 5062))
     running = DnsServer(zone, UpdateKey("rotator", SECRET))
     await running.start()
     yield running

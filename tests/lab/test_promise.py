@@ -98,7 +98,7 @@ async def test_an_expired_certificate_and_a_key_that_does_not_fit_break_the_prom
     b = await _registered(genesys, pki)
     watched = Watched(genesys, pki)
     mismatched = replace(b, id="mismatched", served=replace(b.served, key_pem=watched.a.served.key_pem))
-    watched.trunk.binding = Binding((mismatched,), on_primary=(mismatched,))
+    watched.trunk.nodes[0].binding = Binding((mismatched,), on_primary=(mismatched,))
     watched.check.check(watched.trunk)
     assert "not the leaf's" in watched.reasons[0]
 

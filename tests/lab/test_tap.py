@@ -258,7 +258,7 @@ async def test_the_control_api_waits_until_a_hold_is_reached_and_delivers_it(sho
 
 @contextlib.asynccontextmanager
 async def _dns(taps: Taps) -> AsyncIterator[DnsServer]:
-    zone = lab_zone("127.0.0.1", genesys_port=5060, cxone_ports=(5061, 5062))
+    zone = lab_zone("127.0.0.1", genesys_ports=[5060], cxone_ports=(5061, 5062))
     server = DnsServer(zone, UpdateKey("rotator", SECRET), DnsTap(taps))
     await server.start()
     try:

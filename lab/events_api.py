@@ -1,0 +1,107 @@
+"""What can happen to the lab's world beside faults: nodes, connections, clocks, an operator, a second carrier."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from lab import lab_view
+from lab.lab_names import CXONE, GENESYS
+from lab.strict_fields import (
+    FLAG,
+    TEXT,
+    Field,
+    FieldRefused,
+    check_object,
+    exactly,
+    list_of,
+    nullable,
+    optional,
+    read_object,
+    whole_number,
+)
+from lab.world_parts import World
+
+EDITABLE = {
+    GENESYS: {
+        "name": optional(TEXT),
+        "inboundSite": optional(TEXT),
+        "maxConcurrentCalls": optional(whole_number(0, 100_000)),
+    },
+    CXONE: {"name": optional(TEXT), "routingProfile": optional(TEXT), "tags": optional(list_of(TEXT))},
+}
+"""What an operator changes in the platform's own pages: fields that a rotation does not know."""
+
+_ANY_OBJECT = Field(lambda value: isinstance(value, dict), "an object")
+_OFFSET = whole_number(-86_400, 86_400)
+_SECONDS = Field(
+    lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 3600,
+    "seconds from 0 to 3600",
+)
+
+
+class EventsApi:
+    """A part of the control API: every request is a POST with a JSON object."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._trunk_name = exactly(*world.trunks)
+        self.routes = [
+            Route("/lab/node", self._node, methods=["POST"]),
+            Route("/lab/persistent", self._persistent, methods=["POST"]),
+            Route("/lab/clock", self._clock, methods=["POST"]),
+            Route("/lab/operator-edit", self._operator_edit, methods=["POST"]),
+            Route("/lab/dormant", self._dormant, methods=["POST"]),
+        ]
+
+    async def _node(self, request: Request) -> Response:
+        """A node goes away, comes back with what it had, or takes the current configuration at once (`resync`)."""
+        fields = {"trunk": self._trunk_name, "node": TEXT, "up": optional(FLAG), "resync": optional(FLAG)}
+        body = await read_object(request, {**fields, "resync_after_s": optional(nullable(_SECONDS))})
+        trunk = self._world.trunks[body["trunk"]]
+        try:
+            node = trunk.node(body["node"])
+        except KeyError:
+            raise FieldRefused(f"field 'node' must be one of {', '.join(one.name for one in trunk.nodes)}") from None
+        if body.get("up") is True:
+            await trunk.node_comes_back(node, body.get("resync_after_s"))
+        elif body.get("up") is False:
+            await trunk.node_goes_away(node)
+        if body.get("resync"):
+            trunk.resync(node)
+        return JSONResponse(lab_view.node(node))
+
+    async def _persistent(self, request: Request) -> Response:
+        body = await read_object(request, {"trunk": self._trunk_name, "on": FLAG})
+        self._world.set_persistent(body["trunk"], body["on"])
+        return JSONResponse(body)
+
+    async def _clock(self, request: Request) -> Response:
+        """Puts the clock of one service ahead (or, below zero, behind) by so many seconds."""
+        service = exactly(*self._world.trunks, "carrier")
+        body = await read_object(request, {"service": service, "ahead_s": _OFFSET})
+        self._world.set_skew(body["service"], timedelta(seconds=body["ahead_s"]))
+        return JSONResponse(body)
+
+    async def _operator_edit(self, request: Request) -> Response:
+        """Changes fields of a trunk as an operator would: now, or between the next writer's read and its write."""
+        fields = {"trunk": self._trunk_name, "changes": _ANY_OBJECT, "before_next_put": optional(FLAG)}
+        body = await read_object(request, fields)
+        check_object(body["changes"], EDITABLE[body["trunk"]])
+        trunk = self._world.trunks[body["trunk"]]
+        if body.get("before_next_put"):
+            trunk.edit_before_put(body["changes"])
+        else:
+            trunk.edit(body["changes"])
+        return JSONResponse({"version": trunk.settings["version"]})
+
+    async def _dormant(self, request: Request) -> Response:
+        """Tells the dormant peer to place calls, or to stop."""
+        body = await read_object(request, {"on": FLAG})
+        if self._world.dormant is None:
+            raise FieldRefused("this lab has no dormant peer: start it with --dormant-peer")
+        self._world.dormant.set_quiet(GENESYS, not body["on"])
+        return JSONResponse(body)
