@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from temporalio import activity
+
 from adapters.carriers.base import Carrier
 from adapters.edges.base import Edge
 from adapters.keys.base import KeyCustodian
@@ -74,13 +76,14 @@ class TamperedAdapters(Adapters):
             del self.rules[name]
 
     @contextlib.contextmanager
-    def held(self, name: str) -> Iterator[Held]:
-        """Every call of `name` waits for `release`; the block's end releases it at the latest."""
+    def held(self, name: str, *, within: str | None = None) -> Iterator[Held]:
+        """Every call of `name`, or those within one activity, wait for `release`: the block's end at the latest."""
         held = Held()
 
         async def wait(call: Call) -> Any:
-            held.reached.set()
-            await held.release.wait()
+            if within in (None, activity.info().activity_type):
+                held.reached.set()
+                await held.release.wait()
             return await call()
 
         with self.instead(name, wait):
