@@ -7,15 +7,25 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
 FAULT ?=
+DURABILITY ?= full
 DEMO_FLAGS := $(if $(FAULT),--fault $(FAULT)) $(if $(KEEP),--keep) $(if $(APPROVALS),--approvals)
 
-.PHONY: demo test lint format requirements clean
+.PHONY: demo test test-durability histories lint format requirements clean
 
 demo: $(STAMP)
 	$(BIN)/python starter.py demo $(DEMO_FLAGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# `make test-durability` runs the whole matrix; DURABILITY=tenth a fixed tenth of it, DURABILITY=2/10 the second of ten parts
+test-durability: $(STAMP)
+	DURABILITY=$(DURABILITY) $(BIN)/python -m pytest -n 0 -m durability tests/durability tests/replay
+
+# after a change of the workflows: docs/changing-workflows.md
+histories: $(STAMP)
+	$(BIN)/python -m tests.replay.record
+	$(BIN)/python -m tests.replay.contract
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -235,7 +235,7 @@ class Timings(PlanModel):
     drain_deadline: PositiveDuration = timedelta(hours=12)
     close_connections_after: PositiveDuration | None = Field(
         default=None,
-        description="how long ADOPT or DRAIN wait before connections that keep A are closed in an orderly way; "
+        description="how long VERIFY, ADOPT or DRAIN wait before connections that keep A are closed in an orderly way; "
         "for carriers that are known to connect again. Default: never, a person decides",
     )
     action_deadline: PositiveDuration = Field(

@@ -146,13 +146,14 @@ class Steps:
         request = self._request(workflow.now()).model_copy(
             update={"baseline_since": self._soak_since, "before_prefer": self._preferred_at}
         )
-        await self._conduct.gate(
-            HealthActivities.verify,
-            request,
-            "platform and carrier on B, both directions",
-            deadline=self._plan.timings.verify_deadline,
-            overridable=True,
-        )
+        async with self._closing_connections():
+            await self._conduct.gate(
+                HealthActivities.verify,
+                request,
+                "platform and carrier on B, both directions",
+                deadline=self._plan.timings.verify_deadline,
+                overridable=True,
+            )
 
     async def adopt(self) -> None:
         """(8) Wait for call volume threshold where 85 percent of new calls use Cert B."""
