@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -17,8 +18,24 @@ else:
     Sent = RawValue
 """The annotation of a message: its payload arrives as it is, with the codec's mark; callers may send any object."""
 
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
 LONGEST_BYTES = 16 * 1024
 """Bytes of a message that are read at all: garbage must not hold the workflow's thread up."""
+
+
+def one_payload(handler: Handler) -> Handler:
+    """Below `@workflow.signal` on a handler of `*payloads`: tells the SDK that one is expected, so that `Sent` counts.
+
+    The SDK looks at no annotation of `*payloads`; with a plain parameter, a signal with two payloads would wedge.
+    """
+    positional = [p.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for p in _parameters(handler)]
+    handler.__signature__ = inspect.Signature(positional)  # type: ignore[attr-defined]
+    return handler
+
+
+def _parameters(handler: Callable[..., Any]) -> Sequence[inspect.Parameter]:
+    return list(inspect.signature(handler).parameters.values())
 
 
 class Received(NamedTuple):

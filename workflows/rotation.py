@@ -28,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
 
 from workflows.conduct import Conduct, TurnedBack, failure_text
 from workflows.guard import Guard
-from workflows.received import Sent, is_plaintext, received
+from workflows.received import Sent, is_plaintext, one_payload, received
 from workflows.state import RotationState
 from workflows.steps import Steps
 from workflows.turning_back import TurningBack
@@ -122,12 +122,14 @@ class CertificateRotation:
     # -- messages: a signal never fails the workflow; what came of it is in the status -----------------------------
 
     @workflow.signal(description='Approve the gate that waits: {"gate": "prefer", "by": "your name", "reason": "why"}')
+    @one_payload
     def approve(self, *payloads: Sent) -> None:
         """Accepted for the gate that waits now; anything else is recorded and changes nothing."""
         value, plaintext = received(*payloads)
         self._conduct.heard(self._state.approve(value, plaintext=plaintext))
 
     @workflow.signal(description='Turn back to certificate A: {"by": "your name", "reason": "why"}')
+    @one_payload
     def rollback(self, *payloads: Sent) -> None:
         """Turns back from every phase up to the end of HOLD."""
         value, plaintext = received(*payloads)
@@ -165,12 +167,14 @@ class CertificateRotation:
             raise ValueError(str(outcome))
 
     @workflow.signal(description='Stop before the next phase: {"by": "your name", "reason": "why"}')
+    @one_payload
     def pause(self, *payloads: Sent) -> None:
         """The guard watches on, timers run on, a rollback is heard; the next phase is not entered."""
         value, plaintext = received(*payloads)
         self._conduct.heard(self._state.ask_pause(value, plaintext=plaintext))
 
     @workflow.signal(description='Go on after a pause: {"by": "your name", "reason": "why"}')
+    @one_payload
     def resume(self, *payloads: Sent) -> None:
         """Ends a pause; a fresh look at the traffic comes before the next phase."""
         value, plaintext = received(*payloads)
