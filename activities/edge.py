@@ -212,7 +212,8 @@ class EdgeActivities:
         after = await edge.update_trunk(
             endpoint.trunk, TrunkChange(pool=wanted, canary=request.baseline.trunk.canary or "", always=True)
         )
-        if others and edge.capabilities.ticket_flush:
+        # Always, too: had the answer to the write been lost, this attempt would find A alone and the tickets unflushed.
+        if edge.capabilities.ticket_flush:
             await edge.flush_tickets(endpoint.trunk)
         unread = await self._every_node_serves(endpoint, after.pool, unreachable_too=not request.every_node)
         return Reverted(effect=self._trunk_effect("serve A alone", endpoint, before, after), unread=unread)

@@ -13,6 +13,8 @@ from tests.durability.results import RESULTS_FILE, Results, Row
 HERE = Path(__file__).parent
 MATRIX = pytest.StashKey[str]()
 """The size of the matrix and what of it was run, for the terminal."""
+FAILED = pytest.StashKey[bool]()
+"""On a test that failed in any of its parts."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -34,6 +36,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Notes what became of each test; the matrix notes its cases itself."""
     report = yield
+    if report.failed:
+        item.stash[FAILED] = True
     if (
         call.when == "call"
         and item.get_closest_marker("durability")
@@ -48,10 +52,18 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """One house for all tests that leave it as they found it."""
+def one_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One house for all tests of this process."""
     with running_house(tmp_path_factory.mktemp("house")) as running:
         yield running
+
+
+@pytest.fixture
+def house(one_house: House, request: pytest.FixtureRequest) -> Iterator[House]:
+    """The house; a test that fails leaves it to nobody, so that a failure is one failure."""
+    yield one_house
+    if request.node.stash.get(FAILED, False):
+        one_house.renew()
 
 
 @pytest.fixture
