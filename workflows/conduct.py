@@ -49,7 +49,7 @@ NOTICES_AT_THE_END = timedelta(seconds=30)
 ALARM_AFTER = timedelta(minutes=1)
 ALARM_AGAIN = timedelta(hours=1)
 
-HISTORY_EVENTS, HISTORY_BYTES = 15_000, 15_000_000
+HISTORY_EVENTS, HISTORY_BYTES = 5_000, 15_000_000
 """An ordinary rotation has some hundred events; from here on people are told."""
 
 
