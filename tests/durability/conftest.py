@@ -1,33 +1,28 @@
-"""These tests take minutes: they run when this folder is named on the command line, or with `-m durability`."""
+"""What the durability tests live in, and what is said of them. They take minutes and run with `-m durability` alone."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.durability.house import House, running_house
 from tests.durability.results import RESULTS_FILE, Results, Row
 
-HERE = Path(__file__).parent
-MATRIX = pytest.StashKey[str]()
-"""The size of the matrix and what of it was run, for the terminal."""
+MATRIX = "matrix"
+"""The property of a report that says how large the matrix is and what of it was run."""
 FAILED = pytest.StashKey[bool]()
 """On a test that failed in any of its parts."""
 
 
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leaves this folder out of `pytest` without arguments."""
-    named = any(Path(config.invocation_params.dir, arg.partition("::")[0]).is_relative_to(HERE) for arg in config.args)
-    return None if named or "durability" in (config.option.markexpr or "") else True
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says how large the matrix is and how much of it was run."""
-    if MATRIX in config.stash:
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    said = {text for report in reports for name, text in report.user_properties if name == MATRIX}
+    if said:
         terminalreporter.section("durability")
-        terminalreporter.write_line(config.stash[MATRIX])
+        for text in sorted(map(str, said)):
+            terminalreporter.write_line(text)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,7 +1,7 @@
 """The crash matrix: every side effect of a rotation, forward and on the longest way back, with two moments of death.
 
 The side effects come from the taps' journal of two rotations that nothing disturbed, so that a new one is covered by
-itself. `DURABILITY` selects: `tenth` (the default: every tenth case), `full`, or `2/10` for the second of ten parts.
+itself. `DURABILITY` selects: `full` (the default), `tenth` for every tenth case, or `2/10` for the second of ten parts.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def cases(forward: Sequence[tuple[str, Passage]], back: Sequence[tuple[str, Pass
 
 def selected(matrix: Sequence[Case], choice: str | None = None) -> list[Case]:
     """The part that `DURABILITY` names. Raises ValueError when it names none."""
-    choice = choice or os.environ.get("DURABILITY") or "tenth"
+    choice = choice or os.environ.get("DURABILITY") or "full"
     if choice == "full":
         return list(matrix)
     part, _, parts = ("1/10" if choice == "tenth" else choice).partition("/")

@@ -5,8 +5,10 @@ A full matrix may be run in parts, on another day each; a row is replaced when i
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,17 +36,27 @@ class Results:
 
     def add(self, row: Row) -> None:
         """Writes one row, in place of an earlier one of that name."""
-        self._write({**self._read(), row.name: row}.values())
+        with self._alone():
+            self._write({**self._read(), row.name: row}.values())
 
     def keep_only(self, group: str, names: Iterable[str]) -> None:
         """Forgets rows of a group that is ordered so, and has no others any more."""
-        rows, ordered = self._read(), list(names)
-        others = [row for row in rows.values() if row.group != group]
-        self._write([*others, *(rows[name] for name in ordered if name in rows)])
+        with self._alone():
+            rows, ordered = self._read(), list(names)
+            others = [row for row in rows.values() if row.group != group]
+            self._write([*others, *(rows[name] for name in ordered if name in rows)])
 
     def rows(self) -> list[Row]:
         """All of them."""
         return list(self._read().values())
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Two processes run tests at a time."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _read(self) -> dict[str, Row]:
         if not self._file.exists():
@@ -52,6 +64,5 @@ class Results:
         return {one["name"]: Row(**one) for one in json.loads(self._file.read_text(encoding="utf-8"))}
 
     def _write(self, rows: Iterable[Row]) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False)
         self._file.write_text(text, encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import datetime
 
 import pytest
@@ -20,21 +21,24 @@ from workflows.messages import RotationStatus
 pytestmark = pytest.mark.durability
 
 GROUP = "worker death"
+HALVES = (1, 2)
+"""Two processes of pytest take one each, with a lab of its own."""
 CASE_S = 240.0
 """Long after any rotation has ended; no case is judged by its speed."""
 LONG_HOLD = ('hold = "1s"', 'hold = "2m"')
 """So that the rollback is asked in HOLD, however slow the machine."""
 
 
+@pytest.mark.parametrize("half", HALVES)
 async def test_a_worker_dies_before_and_after_every_side_effect_and_nothing_is_doubled_or_left(
-    house: House, results: Results, subtests: pytest.Subtests, pytestconfig: pytest.Config
+    half: int, house: House, results: Results, subtests: pytest.Subtests, record_property: Callable[[str, object], None]
 ) -> None:
     async with house.stage() as stage:
         await settled_in(house, stage)
         matrix = cases(await _journal_forward(house, stage), await _journal_back(house, stage))
-    chosen = selected(matrix)
+    chosen = selected(matrix)[half - 1 :: len(HALVES)]
     size = f"{len(matrix)} deaths: {len(matrix) // 2} side effects, derived, before and after each"
-    pytestconfig.stash[MATRIX] = f"the matrix has {size}; {len(chosen)} were run"
+    record_property(MATRIX, f"half {half}: the matrix has {size}; {len(chosen)} of them were run")
     results.keep_only(GROUP, map(str, matrix))
     for case in chosen:
         with subtests.test(str(case)):
