@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from cryptography import x509
@@ -176,7 +176,8 @@ class CertificateActivities:
         plan = request.run.plan
         ca = self._adapters.authority(plan.certificate.ca)
         where, serial = f"[pki.{plan.certificate.ca}]", facts(request.a_pem).serial
-        using = await self._trunks_presenting(request.run, request.sha256_a)
+        named = plan.certificate.also_used_by
+        using = await self._trunks_presenting(request.run, request.sha256_a, besides=named)
         if using:
             raise NotAsWritten("A is not revoked while a trunk presents it", where=", ".join(using), seen=serial)
         for endpoint in plan.endpoints:
@@ -221,14 +222,15 @@ class CertificateActivities:
         before = f"there as {', '.join(destroyed)}" if destroyed else "not in our custody"
         return self._effect("destroy the key of A", where, before, "not there", changed=bool(destroyed))
 
-    async def _trunks_presenting(self, run: Run, sha256: str) -> list[str]:
+    async def _trunks_presenting(self, run: Run, sha256: str, besides: Sequence[str] = ()) -> list[str]:
         found: list[str] = []
         for profile in sorted({endpoint.platform for endpoint in run.plan.endpoints}):
             edge = self._adapters.edge(profile)
             for endpoint in run.plan.endpoints:
                 if endpoint.platform == profile:
                     await edge.read_trunk(endpoint.trunk)
-            found += [f"{profile}: {trunk}" for trunk in await edge.trunks_presenting(sha256)]
+            presenting = await edge.trunks_presenting(sha256)
+            found += [f"{profile}: {trunk}" for trunk in presenting if trunk not in besides]
         return found
 
     def _effect(self, action: str, where: str, before: str, after: str, changed: bool = True) -> SideEffect:

@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         "--long-call", type=_positive, metavar="SECONDS", help="one more call per trunk from the start, this long"
     )
     run.add_argument("--tap", action="store_true", help="settings name taps, which hold and lose requests when told to")
+    run.add_argument("--other-trunk", action="store_true", help="a second Genesys trunk presents certificate A")
     run.add_argument("--nodes", type=int, choices=range(1, 5), default=1, help="nodes of the Genesys trunk")
     run.add_argument(
         "--persistent",
@@ -88,6 +89,7 @@ def _options(arguments: argparse.Namespace) -> WorldOptions:
         long_call_s=arguments.long_call,
         web_ui=arguments.web_ui,
         nodes=arguments.nodes,
+        other_trunk=arguments.other_trunk,
         persistent=tuple(arguments.persistent),
         dormant_peer=arguments.dormant_peer,
         tap=arguments.tap,

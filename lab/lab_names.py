@@ -17,6 +17,7 @@ CERTIFICATE_ADDRESSES = ("127.0.0.1",)
 
 EDGE_ID = "edge-1"
 GENESYS_TRUNK = "trunk-1"
+OTHER_TRUNK = "trunk-other"
 CXONE_TRUNK = "trunk-2"
 CARRIER_NAME = "sbc.carrier.example"
 PROBER_NAME = "prober.carrier.example"

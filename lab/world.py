@@ -38,6 +38,7 @@ from lab.lab_names import (
     EDGE_ID,
     GENESYS,
     GENESYS_FQDN,
+    OTHER_TRUNK,
     PROBER_NAME,
     SRV_NAMES,
     TSIG_KEY,
@@ -64,7 +65,7 @@ from lab.world_files import (
 )
 from lab.world_parts import World
 from lab.world_taps import tapped
-from lab.world_trunks import cxone_trunk, genesys_trunk
+from lab.world_trunks import add_other_trunk, cxone_trunk, genesys_trunk
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ class WorldOptions:
 
     `call_rate` is calls per second on each trunk; `long_call_s` is the length of one extra call per trunk, placed at
     the start, in seconds. `--speed test` also shortens the load's own long calls. `nodes` is how many nodes the
-    Genesys trunk has; on the trunks in `persistent` all calls share one connection. With `dormant_peer` a second
-    carrier is known to the Genesys trunk's plan; it trusts intermediate A alone and calls when told.
+    Genesys trunk has; with `other_trunk` a second one, on which nobody calls, presents A too. On the trunks in
+    `persistent` all calls share one connection. With `dormant_peer` a second carrier is known to the Genesys trunk's
+    plan; it trusts intermediate A alone and calls when told.
     """
 
     directory: Path
@@ -86,6 +88,7 @@ class WorldOptions:
     long_call_s: float | None = None
     web_ui: str = "http://127.0.0.1:8233"
     nodes: int = 1
+    other_trunk: bool = False
     persistent: tuple[str, ...] = ()
     dormant_peer: bool = False
     tap: bool = False
@@ -106,7 +109,7 @@ async def running_world(options: WorldOptions) -> AsyncIterator[World]:
     async with contextlib.AsyncExitStack() as stack:
         prepare_directory(directory)
         vault, bao_pid = await _start_vault(stack, options.vault, directory)
-        edges = await _start_edges(stack, ca, options.nodes)
+        edges = await _start_edges(stack, ca, options)
         taps = Taps() if options.tap else None
         dns = await _start_dns(stack, edges, secrets, taps)
         starting = _Starting(options, vault, ca, edges, dns, secrets, taps)
@@ -123,6 +126,7 @@ async def running_world(options: WorldOptions) -> AsyncIterator[World]:
 class _Edges:
     genesys: tuple[Edge, ...]
     cxone: Edge
+    other: Edge | None
 
     @property
     def genesys_ports(self) -> list[int]:
@@ -154,17 +158,20 @@ async def _start_vault(
     return vault, pid
 
 
-async def _start_edges(stack: contextlib.AsyncExitStack, ca: CarrierCa, nodes: int) -> _Edges:
+async def _start_edges(stack: contextlib.AsyncExitStack, ca: CarrierCa, options: WorldOptions) -> _Edges:
     trust = ca.certificate_pem
     ledger, dialogs = Ledger(), Dialogs()
     edges = _Edges(
         tuple(
             Edge(GENESYS, GENESYS_FQDN, mutual=True, peer_trust_pem=trust, ledger=ledger, dialogs=dialogs)
-            for _ in range(nodes)
+            for _ in range(options.nodes)
         ),
         Edge(CXONE, CXONE_FQDN, mutual=False, peer_trust_pem=trust, ledger=Ledger(), ports=(0, 0)),
+        Edge(OTHER_TRUNK, GENESYS_FQDN, mutual=True, peer_trust_pem=trust, ledger=Ledger())
+        if options.other_trunk
+        else None,
     )
-    for edge in (*edges.genesys, edges.cxone):
+    for edge in filter(None, (*edges.genesys, edges.cxone, edges.other)):
         stack.push_async_callback(edge.stop)
         await edge.start()
     return edges
@@ -198,6 +205,8 @@ class _Starting:
         roots = x509.load_pem_x509_certificates(vault.root_pem.encode())
         first, *more = edges.genesys
         self.genesys, genesys = genesys_trunk(first, roots, vault.certificate_a, more_nodes=more)
+        if edges.other is not None:
+            add_other_trunk(self.genesys, genesys, edges.other)
         self.cxone, cxone = cxone_trunk(edges.cxone, roots, vault.certificate_a)
         trunks = {GENESYS: genesys, CXONE: cxone}
         self.world = self._world(trunks)

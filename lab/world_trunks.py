@@ -16,6 +16,7 @@ from lab.lab_names import (
     GENESYS,
     GENESYS_FQDN,
     GENESYS_TRUNK,
+    OTHER_TRUNK,
 )
 from lab.platform_state import PlatformState
 from lab.trunk import Binding, RegisteredCertificate, Trunk
@@ -48,6 +49,12 @@ def genesys_trunk(
         "maxConcurrentCalls": 200,
     }
     return platform, _add_trunk(platform, GENESYS_TRUNK, edge, settings, certificate, more_nodes)
+
+
+def add_other_trunk(platform: PlatformState, trunk: Trunk, edge: Edge) -> None:
+    """Another trunk of the organisation that names the same certificates; nobody calls it. `edge` is started."""
+    settings = {**trunk.settings, "id": OTHER_TRUNK, "name": "PROD-CARRIER-TRUNK-OTHER"}
+    platform.add_trunk(Trunk(OTHER_TRUNK, edge, settings, trunk.binding))
 
 
 def cxone_trunk(edge: Edge, anchors: Sequence[x509.Certificate], a: IssuedCertificate) -> tuple[PlatformState, Trunk]:

@@ -22,6 +22,7 @@ import pytest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
+from adapters.probe.base import ProbeTarget
 from adapters.registry import Adapters
 from codec.encryption import EncryptionCodec, data_converter, load_keyring
 from connection import TASK_QUEUE
@@ -223,6 +224,16 @@ class Stage:
         rotation = Rotation(handle, self.client)
         self._started.append(rotation)
         return rotation
+
+    async def leaf_served(self) -> str:
+        """PEM of the leaf that the first node of the first endpoint serves now."""
+        endpoint = self.plan().endpoints[0]
+        node = endpoint.nodes[0]
+        probe = await self.adapters.prober().probe(
+            ProbeTarget(address=node.address, port=node.port, server_name=endpoint.fqdn, identity=endpoint.fqdn)
+        )
+        assert probe.leaf_pem is not None
+        return probe.leaf_pem
 
     async def end(self) -> None:
         """Terminates what a failed test left running."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from adapters.probe.base import ProbeTarget
 from domain.gates import Verdict
 from domain.guard import GuardVerdict
 from domain.phases import Phase
@@ -89,7 +88,7 @@ async def test_a_failed_removal_of_a_is_loud_and_a_is_not_revoked(stage: Stage) 
     status = await rotation.status()
     assert status.a is not None
     spec = stage.plan().certificate
-    revocation = await stage.adapters.authority(spec.ca).status(await _a_pem(stage))
+    revocation = await stage.adapters.authority(spec.ca).status(await stage.leaf_served())
     assert revocation.ocsp_revoked is False
     kinds = _alerts(stage, rotation)
     assert "turning_back" in kinds
@@ -110,16 +109,6 @@ async def test_throttled_and_failing_platforms_delay_a_rotation_and_do_not_stop_
 def _alerts(stage: Stage, rotation: Rotation) -> list[str]:
     alerts = stage.lab.get("/lab/inbox")["alerts"]
     return [alert["kind"] for alert in alerts if alert["rotation"] == rotation.handle.id]
-
-
-async def _a_pem(stage: Stage) -> str:
-    endpoint = stage.plan().endpoints[0]
-    node = endpoint.nodes[0]
-    probe = await stage.adapters.prober().probe(
-        ProbeTarget(address=node.address, port=node.port, server_name=endpoint.fqdn, identity=endpoint.fqdn)
-    )
-    assert probe.leaf_pem is not None
-    return probe.leaf_pem
 
 
 def _lost(stage: Stage) -> int:
