@@ -144,6 +144,9 @@ class PaperEdge:
     async def flush_tickets(self, trunk: str) -> None:
         pass
 
+    async def close_connections(self, trunk: str, sha256: str) -> int:
+        raise RequestRefused("this edge closes no connections", where=trunk)
+
     async def delete_certificate(self, sha256: str) -> bool:
         if sha256 in self.pool.now:
             raise RequestRefused("a trunk uses the certificate", where=self.profile)

@@ -29,10 +29,10 @@ class PaperAuthority:
     capabilities = AuthorityCapabilities(back_dating=BackDating.ROLE, revocation=True, ocsp=True, crl=True)
 
     def __init__(self, started_at: datetime, clock: Callable[[], datetime]) -> None:
-        dates = {"not_before": started_at - timedelta(days=365), "not_after": started_at + timedelta(days=3650)}
+        before, after = started_at - timedelta(days=365), started_at + timedelta(days=3650)
         self._clock = clock
-        self._root = authority("Paper Root", **dates)
-        self._signer = authority("Paper Issuing CA", self._root, **dates)
+        self._root = authority("Paper Root", not_before=before, not_after=after)
+        self._signer = authority("Paper Issuing CA", self._root, not_before=before, not_after=after)
         self.signed: list[str] = []
         self.revoked: dict[str, RevocationReason] = {}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from domain.phases import Phase
 from domain.rotation import Cause
 from tests.true_time.journey import DAY, HOUR, MINUTE, journey
@@ -12,6 +14,7 @@ from workflows.rotation import CertificateRotation
 ROLLBACK = {"by": "alice", "reason": "the carrier asks for it"}
 
 
+@pytest.mark.durability
 async def test_a_rollback_in_hour_71_of_the_overlap_turns_back() -> None:
     async with journey(plan_of_two()) as trip:
         status = await trip.reaches(Phase.OVERLAP, 30 * MINUTE)
