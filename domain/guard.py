@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 
 from domain.gates import freshness
-from domain.handshakes import Reading, Record, Sample, call_setups, certificate_alerts, handshakes, percent
+from domain.handshakes import Reading, Record, Sample, Tally, call_setups, certificate_alerts, handshakes, percent
 from domain.plan import Direction, Endpoint, Thresholds, Timings
-from domain.texts import Readable
+from domain.texts import Readable, listed
 
 
 class GuardVerdict(StrEnum):
@@ -72,7 +72,8 @@ def guard_endpoint(
     worst: GuardFinding | None = None
     for certificate in (None, *sorted({s.sha256 for s in real if s.sha256})):
         samples = [s for s in real if certificate is None or s.sha256 == certificate]
-        for what, tally in (("handshakes", handshakes(samples)), ("call setups", call_setups(samples))):
+        for what, count in (("handshakes", handshakes), ("call setups", call_setups)):
+            tally = count(samples)
             rate = tally.success_rate
             if rate is None or tally.attempts < thresholds.guard_sample:
                 continue
@@ -82,7 +83,8 @@ def guard_endpoint(
                 worst = GuardFinding(
                     endpoint=endpoint.name,
                     verdict=GuardVerdict.BREACH,
-                    seen=f"{what}{on}: {tally.text()}, below {percent(thresholds.breach)}",
+                    seen=f"{what}{on}: {tally.text()}, below {percent(thresholds.breach)}"
+                    + _peers_below(samples, count, thresholds.breach),
                     value=rate,
                 )
     if worst is not None:
@@ -129,6 +131,15 @@ def guard_endpoint(
         verdict=GuardVerdict.QUIET,
         seen=f"{seen.attempts} handshakes here, {reported} at the carrier: fewer than {thresholds.guard_sample}",
     )
+
+
+def _peers_below(samples: Sequence[Sample], count: Callable[[Iterable[Sample]], Tally], line: float) -> str:
+    """Which peers fail, when others do not: one that refuses B alone is found by its address."""
+    tallies = {
+        peer: count(s for s in samples if s.peer == peer) for peer in sorted({s.peer for s in samples if s.peer})
+    }
+    below = [f"{p}: {t.text()}" for p, t in tallies.items() if t.success_rate is not None and t.success_rate < line]
+    return f"; from {listed(below)}" if below and len(below) < len(tallies) else ""
 
 
 def _alerts_without_success(samples: Iterable[Sample], limit: int) -> str | None:

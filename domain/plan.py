@@ -294,7 +294,7 @@ class Plan(PlanModel):
 
     name: Name
     certificate: CertificateSpec
-    endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1)]
+    endpoints: Annotated[tuple[Endpoint, ...], Field(min_length=1, max_length=64)]
     tls: TlsWindow = TlsWindow()
     thresholds: Thresholds = Thresholds()
     timings: Timings = Timings()

@@ -101,6 +101,7 @@ class Conduct:
         self.state = state
         self._notices: dict[asyncio.Task[None], None] = {}  # in order: a set of tasks has another one at each replay
         self._notice_count = 0
+        self._look_due = False
         self._warned = False
 
     # -- phases --------------------------------------------------------------------------------------------------
@@ -196,6 +197,11 @@ class Conduct:
                 "action_failing", Severity.CRITICAL, text, "see the pending activity in the Web UI for the cause"
             )
             wait = ALARM_AGAIN
+
+    def overridden(self) -> bool:
+        """True once after a person overrode a gate: look afresh before the next phase."""
+        due, self._look_due = self._look_due, False
+        return due
 
     async def forward(self, activity: Callable[..., Awaitable[T]], request: Any, summary: str) -> T:
         """A side effect on the way forward: when it cannot be done in its time, the rotation turns back."""
@@ -332,6 +338,7 @@ class Conduct:
 
     def _overridden(self, name: str) -> GateResult:
         approval = self.state.approved[name]
+        self._look_due = True
         result = self.state.gates[name].model_copy(update={"overridden_by": approval.by})
         self.state.decided(result)
         self.wait_for(None)

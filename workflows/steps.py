@@ -27,6 +27,9 @@ from workflows.conduct import Conduct, TurnedBack, settle, waiting_for_gate
 from workflows.guard import Guard
 from workflows.preflight import Preflight
 
+LONGEST_PAUSE = timedelta(minutes=30)
+"""Between two attempts to see a trunk drained whose calls come and go."""
+
 EdgeEffect = Callable[[Any, EndpointRequest], Awaitable[SideEffect]]
 """A side effect on one trunk (`activities.edge`)."""
 
@@ -248,9 +251,12 @@ class Steps:
         await self._guard.keep_pace(phase)
 
     async def _free(self) -> bool:
-        """Waits while the advance is held back; after that a fresh look comes first. True when it waited."""
+        """Waits while the advance is held back; after that a fresh look comes first. True when it waited.
+
+        So it does after a person's override: the figures that did not decide are not the only ones.
+        """
         waited = False
-        while await self._conduct.held_back():
+        while await self._conduct.held_back() or self._conduct.overridden():
             waited = True
             if self._state.phase in GUARDED:
                 await self._guard.fresh_look()
@@ -306,12 +312,20 @@ class Steps:
             raise failed
 
     async def _drained(self) -> None:
-        """Zero, and zero again a stated time apart: twice in a row, or it begins anew."""
+        """Zero, and zero again a stated time apart: twice in a row, or it begins anew, after ever longer pauses.
+
+        Calls that come and go on A must not fill the history, and have one deadline in all.
+        """
         timings = self._plan.timings
+        due, pause = workflow.now() + timings.drain_deadline, timings.drain_spacing
         while True:
             request = self._request(self._preferred_at or workflow.now())
             await self._conduct.gate(
-                HealthActivities.drain, request, "active calls on A", deadline=timings.drain_deadline, overridable=False
+                HealthActivities.drain,
+                request,
+                "active calls on A",
+                deadline=max(due - workflow.now(), timedelta(seconds=1)),
+                overridable=False,
             )
             self._conduct.wait_for(Waiting(what="the second count of calls on A"))
             await workflow.sleep(timings.drain_spacing, summary="between the two counts of calls on A")
@@ -321,6 +335,10 @@ class Steps:
                 self._state.decided(again.result)
                 self._conduct.wait_for(None)
                 return
+            self._conduct.wait_for(Waiting(what=f"calls on A, which came back: {again.text}"))
+            await workflow.sleep(pause, summary="calls came back on A: counted again later")
+            self._conduct.check()
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     def _endpoint(self, endpoint: Endpoint) -> EndpointRequest:
         assert self._state.a is not None

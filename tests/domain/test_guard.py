@@ -106,6 +106,24 @@ def test_a_breach_names_the_worst_certificate_its_figures_and_the_line() -> None
     assert found.value == 0.25
 
 
+def test_a_breach_names_the_peers_that_fail_when_others_do_not() -> None:
+    other = EAST.peers[1] if len(EAST.peers) > 1 else "192.0.2.99"
+    endpoint = EAST.model_copy(update={"peers": (PEER, other)})
+    refusing = seen(tally(0, unknown_ca=7), peer=other)
+
+    def text(*samples: Sample) -> str:
+        found = guard_endpoint(
+            endpoint, reading(*samples), None, thresholds=Thresholds(consecutive_alerts=50), now=NOW, timings=TIMINGS,
+            window_is_widest=True,
+        )  # fmt: skip
+        assert found is not None
+        assert found.verdict is GuardVerdict.BREACH
+        return found.seen
+
+    assert text(seen(tally(100)), refusing).endswith(f"; from {other}: 0 of 7 (0.00 %): 7 × unknown_ca")
+    assert "; from " not in text(seen(tally(90, unknown_ca=20)), seen(tally(0, unknown_ca=7), peer=other))
+
+
 def test_a_certificate_on_which_nothing_succeeds_is_the_worst_one() -> None:
     found = look(reading(seen(tally(0, timeout=200), sha256=A), seen(tally(100, timeout=100), sha256=B)))
     assert found is not None
