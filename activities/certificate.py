@@ -217,7 +217,11 @@ class CertificateActivities:
         spki = facts(request.a_pem).spki_sha256
         destroyed = []
         for run in await custodian.runs():
-            if await custodian.public_key_sha256(run) == spki and await custodian.destroy(run):
+            kept = await custodian.public_key_sha256(run)
+            if kept is None:  # the key goes first: had we died then, the chain is what tells whose it was
+                chain = await custodian.chain(run)
+                kept = facts(chain).spki_sha256 if chain else None
+            if kept == spki and await custodian.destroy(run):
                 destroyed.append(run)
         before = f"there as {', '.join(destroyed)}" if destroyed else "not in our custody"
         return self._effect("destroy the key of A", where, before, "not there", changed=bool(destroyed))

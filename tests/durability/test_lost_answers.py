@@ -95,12 +95,13 @@ async def _roll_back(rotation: Rotation) -> None:
 def _doubled(once: list[Passage], now: list[Passage]) -> dict[str, tuple[int, int]]:
     """What the services did more often than in a rotation that nothing disturbed.
 
-    Left out is what may be done twice: a notice, because its id makes the second harmless, and a flush of tickets.
+    Left out is what may be done twice: a notice, because its id makes the second harmless; a flush of tickets; and a
+    revocation, because a revoked certificate stays revoked since then.
     """
     usual = Counter((one.service, one.operation) for one in once)
     seen = Counter((one.service, one.operation) for one in now)
     return {
         f"{service}: {operation}": (usual[service, operation], count)
         for (service, operation), count in seen.items()
-        if count > usual[service, operation] and service != "carrier" and not operation.endswith("flush")
+        if count > usual[service, operation] and service != "carrier" and not operation.endswith(("flush", "revoke"))
     }

