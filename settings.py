@@ -98,9 +98,7 @@ class GenesysPaths(SettingsModel):
     trunks: str = "/api/v2/telephony/providers/edge/edge/{edge_id}/siptrunks"
     trunk: str = "/api/v2/telephony/providers/edge/edge/{edge_id}/siptrunks/{trunk_id}"
     ticket_flush: str = "/api/v2/telephony/providers/edge/edge/{edge_id}/siptrunks/{trunk_id}/tlsticketcache/flush"
-    close_connections: str = (
-        "/api/v2/telephony/providers/edge/edge/{edge_id}/siptrunks/{trunk_id}/tlsconnections/close"
-    )
+    close_connections: str = "/api/v2/telephony/providers/edge/edge/{edge_id}/siptrunks/{trunk_id}/tlsconnections/close"
     metrics: str = "/api/v2/telephony/providers/edge/edge/{edge_id}/siptrunks/{trunk_id}/tlsmetrics"
     health: str = "/api/v2/telephony/providers/edge/edge/{edge_id}/health"
 

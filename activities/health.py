@@ -45,7 +45,8 @@ from domain.texts import Readable, listed
 class GateRequest(Watched):
     """A gate over all endpoints. `since` opens its window; before `not_before` it does not pass.
 
-    `before_prefer` is the moment until which A's own figures are the baseline of VERIFY.
+    `before_prefer` is the moment until which A's own figures are the baseline of VERIFY. `counted_at` is the first of
+    the two counts of DRAIN, when this is the second.
     """
 
     run: Run
@@ -56,6 +57,7 @@ class GateRequest(Watched):
     not_before: datetime | None = None
     baseline_since: datetime | None = None
     before_prefer: datetime | None = None
+    counted_at: datetime | None = None
     one_look: bool = False
 
     @property
@@ -200,7 +202,7 @@ class HealthActivities:
 
     async def _soak(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
         rate = self._adapters.settings.probe.rate_per_endpoint
-        count = max(1, min(8, round(rate * request.interval.total_seconds())))
+        count = max(1, min(request.plan.probes_a_look, round(rate * request.interval.total_seconds())))
         probes = await self._canary(request, endpoint, count=count, call=True)
         findings = [self._canary_finding(endpoint, probe, request.sha256_b) for probe in probes if not probe.good]
         reading = await self._platform(endpoint, request.since, self._clock())
@@ -246,6 +248,7 @@ class HealthActivities:
     async def _drain(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
         """No call on A, every peer seen on B. A reset of the counters matters between the two counts, not days ago."""
         health, since = await asyncio.gather(self._health(endpoint), self._platform(endpoint, request.since, now))
+        recent = now - 2 * request.plan.timings.drain_spacing
         findings = [
             calls_finding(
                 endpoint.name,
@@ -255,7 +258,7 @@ class HealthActivities:
                 stale_after=request.plan.timings.stale_after,
             ),
             *freshness(
-                since.model_copy(update={"since": now - 2 * request.plan.timings.drain_spacing}),
+                since.model_copy(update={"since": min(recent, request.counted_at or recent)}),
                 now=self._clock(),
                 stale_after=request.plan.timings.stale_after,
             ),

@@ -31,13 +31,16 @@ class GuardFinding(Record):
 
 
 def is_news(said: GuardVerdict, verdict: GuardVerdict, *, calm: bool) -> bool:
-    """True when the rotation has to hear of it: a breach always, blindness when it begins, better news unless `calm`.
+    """True when the rotation has to hear of it: a breach always, blindness when it begins, its end unless `calm`.
 
-    `said` is the last verdict that it was told; `calm` is true while a guard that flaps keeps better news back.
+    `said` is the last verdict that it was told; `calm` is true while a guard that flaps keeps better news back. A
+    trunk that is now quiet, now not, is no news: nothing follows from it, and the last look shows it.
     """
     if verdict is GuardVerdict.BREACH:
         return True
-    return verdict is not said and (verdict is GuardVerdict.BLIND or not calm)
+    if verdict is GuardVerdict.BLIND:
+        return said is not GuardVerdict.BLIND
+    return said is GuardVerdict.BLIND and not calm
 
 
 def guard_endpoint(

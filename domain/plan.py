@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import math
 import re
 import tomllib
 from collections.abc import Sequence
@@ -311,6 +312,24 @@ class Plan(PlanModel):
             raise ValueError("two endpoints name the same trunk of the same platform")
         return self
 
+    @model_validator(mode="after")
+    def _soak_can_have_its_sample(self) -> Self:
+        if self.probes_a_look > PROBES_A_LOOK:
+            longest = self.timings.soak * PROBES_A_LOOK / self.thresholds.minimum_sample
+            raise ValueError(
+                f"timings.gate_interval = {duration_text(self.timings.gate_interval)} gives SOAK too few looks for "
+                f"thresholds.minimum_sample = {self.thresholds.minimum_sample} canary probes in "
+                f"{duration_text(self.timings.soak)}; at most {duration_text(longest / 1.25)}"
+            )
+        return self
+
+    @property
+    def probes_a_look(self) -> int:
+        """Canary probes that every look of SOAK needs, so that the sample is there when its time is over; a quarter
+        more than in theory, because looks take time too."""
+        looks = max(1.0, self.timings.soak / self.timings.gate_interval)
+        return math.ceil(self.thresholds.minimum_sample * 1.25 / looks)
+
     def endpoint(self, name: str) -> Endpoint:
         """The endpoint of that name; KeyError if there is none."""
         for endpoint in self.endpoints:
@@ -323,6 +342,9 @@ class Plan(PlanModel):
         """Fingerprint of the plan's content: hex SHA-256 over its canonical JSON."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
+
+PROBES_A_LOOK = 24
+"""The most handshakes that our prober makes on the canary path of an endpoint in one look of SOAK."""
 
 _AT_LEAST = ("overlap", "soak", "hold", "late_request", "drain_spacing", "expiry_margin")
 _AT_MOST = ("guard_hot", "guard_overlap", "stale_after")

@@ -320,7 +320,7 @@ class Steps:
         due, pause = workflow.now() + timings.drain_deadline, timings.drain_spacing
         while True:
             request = self._request(self._preferred_at or workflow.now())
-            await self._conduct.gate(
+            first = await self._conduct.gate(
                 HealthActivities.drain,
                 request,
                 "active calls on A",
@@ -330,6 +330,7 @@ class Steps:
             self._conduct.wait_for(Waiting(what="the second count of calls on A"))
             await workflow.sleep(timings.drain_spacing, summary="between the two counts of calls on A")
             self._conduct.check()
+            request = request.model_copy(update={"counted_at": first.decided_at})
             again = await self._conduct.one_look(HealthActivities.drain, request, "active calls on A, counted again")
             if again.sight is Sight.SEEING and again.result is not None and again.result.verdict is Verdict.PASS:
                 self._state.decided(again.result)

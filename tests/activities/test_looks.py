@@ -244,7 +244,7 @@ async def test_after_a_reset_the_carrier_is_asked_for_the_time_since_alone() -> 
     assert {since for since, _ in sources.asked_of_carrier} == {reset}
     assert (await guarded(Sources({"east": restarted, "west": GOOD}, carrier(500)))).verdict is GuardVerdict.BREACH
     a_moment_ago = FEW.model_copy(update={"counters_since": NOW - timedelta(milliseconds=1)})
-    look = await guarded(Sources({"east": a_moment_ago, "west": GOOD}, carrier(500)))
+    look = await guarded(Sources({"east": a_moment_ago, "west": GOOD}, carrier(500)), guard(one_look=True))
     assert look.verdict is GuardVerdict.QUIET
 
 
@@ -277,8 +277,9 @@ async def test_a_fresh_look_always_answers() -> None:
 
 
 async def test_a_quiet_trunk_is_no_breach() -> None:
-    look = await guarded(Sources({"east": FEW, "west": GOOD}, carrier(3)))
+    look = await guarded(Sources({"east": FEW, "west": GOOD}, carrier(3)), guard(one_look=True))
     assert look.verdict is GuardVerdict.QUIET
+    await benign(Sources({"east": FEW, "west": GOOD}, carrier(3)), guard())
 
 
 # -- a gate ------------------------------------------------------------------------------------------------------------

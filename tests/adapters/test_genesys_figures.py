@@ -200,7 +200,9 @@ async def test_connections_are_closed_under_every_id_of_the_certificate(cloud: G
     assert sent == [{"certificateId": "id-of-CERT-A"}, {"certificateId": "id-of-CERT-A-AGAIN"}]
 
 
-async def test_connections_of_a_certificate_that_the_platform_does_not_hold_are_not_closed(cloud: GenesysDouble) -> None:
+async def test_connections_of_a_certificate_that_the_platform_does_not_hold_are_not_closed(
+    cloud: GenesysDouble,
+) -> None:
     with pytest.raises(RequestRefused, match="cannot be told apart"):
         await cloud.edge().close_connections(ID, FOREIGN.sha256)
     assert cloud.requests("POST", f"{TRUNK}/tlsconnections/close") == []

@@ -271,6 +271,11 @@ def test_better_news_is_told_once_and_not_while_the_guard_flaps(better: GuardVer
     assert not is_news(better, better, calm=False)
 
 
+def test_a_trunk_that_is_now_quiet_and_now_not_is_no_news() -> None:
+    assert not is_news(GuardVerdict.HEALTHY, GuardVerdict.QUIET, calm=False)
+    assert not is_news(GuardVerdict.QUIET, GuardVerdict.HEALTHY, calm=False)
+
+
 # -- blind -------------------------------------------------------------------------------------------------------------
 
 

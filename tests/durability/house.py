@@ -178,13 +178,22 @@ class House:
             self.taps.forget()
 
 
-async def completes(rotation: Rotation, patience_s: float = 240.0) -> None:
-    """Returns when the rotation has completed. Raises AssertionError with its own words when it failed instead."""
+async def completes(rotation: Rotation, patience_s: float = 200.0) -> None:
+    """Returns when the rotation has completed.
+
+    Raises AssertionError with its own words when it failed instead, and with what it waits for after the patience.
+    """
     try:
         async with asyncio.timeout(patience_s):
             await rotation.handle.result()
     except WorkflowFailureError as failed:
         raise AssertionError(f"it did not complete: {failed.cause}") from None
+    except TimeoutError:
+        status = await rotation.status()
+        gates = {gate.gate: gate.reason for gate in status.gates}
+        raise AssertionError(
+            f"after {patience_s:.0f} s in {status.phase}, frozen {status.frozen}, waiting for {status.waiting}, {gates}"
+        ) from None
 
 
 async def settled_in(house: House, stage: Stage) -> None:

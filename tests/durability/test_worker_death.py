@@ -23,7 +23,7 @@ pytestmark = pytest.mark.durability
 GROUP = "worker death"
 HALVES = (1, 2)
 """Two processes of pytest take one each, with a lab of its own."""
-CASE_S = 240.0
+CASE_S = 360.0
 """Long after any rotation has ended; no case is judged by its speed."""
 LONG_HOLD = ('hold = "1s"', 'hold = "2m"')
 """So that the rollback is asked in HOLD, however slow the machine."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.gates import Verdict
+from domain.gates import GateResult, Verdict
 from domain.phases import Phase
 from tests.e2e.stage import LabProcess, Stage, staged
 
@@ -49,9 +49,10 @@ async def test_wrong_credentials_of_every_system_are_all_named_at_once(
         text = text.replace(str(lab.directory / name), str(tmp_path / name))
     settings.write_text(text)
     async with staged(temporal, lab, settings) as stage:
-        reason = await _assert_aborts_naming(stage, "genesys")
-        for where in ("genesys", "cxone", "carrier", "dns"):
-            assert where in reason
+        preflight = await _assert_aborts_naming(stage, "genesys")
+        failed = " ".join(f.text() for f in preflight.findings if f.verdict is not Verdict.PASS)
+        for where in ("[platforms.genesys-lab]", "[platforms.cxone-lab]", "[carriers.carrier-lab]", "[dns.dns-lab]"):
+            assert where in failed
 
 
 async def test_a_limit_that_only_a_lab_may_undercut_is_refused_by_the_worker(
@@ -64,12 +65,12 @@ async def test_a_limit_that_only_a_lab_may_undercut_is_refused_by_the_worker(
     live = text[:part] + text[part:].replace("lab = true\n", "", 1).replace("http://", "https://", 2)
     settings.write_text(live)
     async with staged(temporal, lab, settings) as stage:
-        reason = await _assert_aborts_naming(stage, "timings.overlap")
+        reason = (await _assert_aborts_naming(stage, "timings.overlap")).reason
         assert "at least 72h" in reason
         assert "cxone is not marked lab = true" in reason
 
 
-async def _assert_aborts_naming(stage: Stage, named: str) -> str:
+async def _assert_aborts_naming(stage: Stage, named: str) -> GateResult:
     before = stage.lab.get("/lab/state")["trunks"]
     rotation = await stage.start()
     error = await rotation.fails()
@@ -82,4 +83,4 @@ async def _assert_aborts_naming(stage: Stage, named: str) -> str:
     assert preflight.verdict in (Verdict.FAIL, Verdict.ERROR)
     after = stage.lab.get("/lab/state")["trunks"]
     assert {n: t["pool"] for n, t in before.items()} == {n: t["pool"] for n, t in after.items()}
-    return error.message
+    return preflight

@@ -156,6 +156,7 @@ async def stage(temporal: str, lab: LabProcess, tmp_path: Path) -> AsyncIterator
     ],
     ids=["credentials refused, unreachable, hanging", "frozen counters, a bug, a look that nothing ends"],
 )
+@pytest.mark.durability
 async def test_a_guard_that_cannot_see_freezes_the_advance_says_why_and_the_rotation_completes_once_it_sees(
     stage: Stage, outages: tuple[Outage, ...]
 ) -> None:
@@ -213,6 +214,7 @@ async def test_a_blind_rotation_still_turns_back_when_a_person_asks(stage: Stage
     assert stage.lab.get("/lab/state")["violations"] == []
 
 
+@pytest.mark.durability
 async def test_a_guard_that_flaps_is_believed_three_times_an_hour_and_then_stays_frozen_without_a_storm(
     stage: Stage,
 ) -> None:

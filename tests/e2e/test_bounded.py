@@ -60,6 +60,7 @@ async def assert_small_and_readable(rotation: Rotation) -> None:
     assert sum(event.ByteSize() for event in history.events) < HISTORY_LIMIT
 
 
+@pytest.mark.durability
 async def test_ten_thousand_stray_signals_neither_stop_a_rotation_nor_make_its_state_grow(stage: Stage) -> None:
     rotation = await stage.start(stage.plan(*APPROVALS))
     await rotation.shows(lambda s: s.waiting and s.waiting.gate == "prefer", "the approval `prefer`")
@@ -170,6 +171,7 @@ async def test_a_platform_that_answers_400_with_5_mb_turns_a_rotation_back_with_
 # -- a megabyte of plan ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.durability
 async def test_a_rotation_with_twenty_thousand_peers_goes_as_far_as_its_peers_let_it_and_back(stage: Stage) -> None:
     (peer,) = stage.plan().endpoints[0].peers
     silent = [f"peer-{n:05}.branch-{n % 97:03}.carrier.example.com" for n in range(20_000)]
@@ -200,6 +202,7 @@ async def test_a_rotation_with_twenty_thousand_peers_goes_as_far_as_its_peers_le
     assert await size(rotation) < 20 * 1024 * 1024, "the plan travels with every activity"
 
 
+@pytest.mark.durability
 async def test_a_rotation_whose_certificate_has_fifty_thousand_other_users_completes(stage: Stage) -> None:
     users = [f"trunk-{n:06}-elsewhere" for n in range(50_000)]
     plan = stage.plan(('ca = "vault-lab"', f'ca = "vault-lab"\nalso_used_by = {json.dumps(users)}'))

@@ -70,6 +70,7 @@ async def test_cancelled_before_anything_was_changed_it_aborts_and_leaves_nothin
     await _ended_as_failed(rotation)
 
 
+@pytest.mark.durability
 async def test_cancelled_in_any_phase_from_upload_to_hold_it_is_a_shielded_rollback(stage: Stage) -> None:
     """One lab, one rotation after another: each leaves the world as it was, so that the next can start."""
     for phase in IN_ORDER:

@@ -10,6 +10,8 @@ from domain.gates import Verdict
 from domain.phases import Phase
 from tests.e2e.stage import LabProcess, Stage
 
+pytestmark = pytest.mark.durability
+
 
 @pytest.fixture
 def lab(lab: LabProcess) -> Iterator[LabProcess]:

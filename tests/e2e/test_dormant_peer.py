@@ -12,6 +12,8 @@ from tests.e2e.stage import LabProcess, Rotation, Stage, running_lab, until
 from tests.e2e.test_rolling_back import assert_a_alone_and_b_gone
 from workflows.messages import RotationStatus
 
+pytestmark = pytest.mark.durability
+
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[LabProcess]:

@@ -100,6 +100,7 @@ async def test_a_holder_that_was_terminated_frees_its_leases_at_once(stage: Stag
     await until(free, "the lease to end with its holder")
 
 
+@pytest.mark.durability
 async def test_a_lease_that_a_reset_left_behind_is_freed_by_the_next_rotation(stage: Stage) -> None:
     """The server leaves children of a reset run alone: nobody would ever end them."""
     plan = stage.plan(HELD)

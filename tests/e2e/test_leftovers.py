@@ -143,6 +143,7 @@ async def test_an_adopted_run_goes_on_with_the_same_certificate_and_turns_back_t
     assert stage.lab.get("/lab/state")["violations"] == []
 
 
+@pytest.mark.durability
 async def test_an_adopted_run_completes_and_is_no_leftover_of_the_next(stage: Stage) -> None:
     dead, left = await died_in(stage, Phase.OVERLAP)
     rotation = await stage.start(named(stage, dead), LeftoverChoice.ADOPT)

@@ -12,6 +12,8 @@ from domain.phases import Phase
 from tests.e2e.stage import LabProcess, Rotation, Stage, running_lab, until
 from tests.e2e.test_rolling_back import assert_a_alone_and_b_gone
 
+pytestmark = pytest.mark.durability
+
 PATIENT = ('action_deadline = "20s"', 'action_deadline = "2m"\ndrain_deadline = "3s"')
 
 

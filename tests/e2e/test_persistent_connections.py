@@ -7,9 +7,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from domain.gates import Verdict
 from domain.phases import Phase
 from tests.e2e.stage import Rotation, Stage, running_lab, staged
+
+pytestmark = pytest.mark.durability
 
 SHORT = (
     'overlap = "8s"',

@@ -12,8 +12,6 @@ import pytest
 from tests.replay import contract
 from tests.replay.contract import Json
 
-pytestmark = pytest.mark.xdist_group("replay")
-
 WHAT_TO_DO = """
 A rotation that is in flight may depend on it. docs/changing-workflows.md, section "{section}", says what is safe.
 When it is: .venv/bin/python -m tests.replay.contract, and commit contract.json with the change."""

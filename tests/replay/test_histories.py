@@ -30,8 +30,6 @@ from tests.replay.paths import all_histories
 from tests.replay.replaying import replayed, replayer
 from worker import WORKFLOWS
 
-pytestmark = pytest.mark.xdist_group("replay")
-
 NAMES = histories.names()
 DOCUMENT = "see docs/changing-workflows.md"
 

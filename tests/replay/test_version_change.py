@@ -16,8 +16,6 @@ from tests.e2e.stage import Rotation, Stage
 from tests.replay.next_version import GUARDED, IN_HOLD, IN_ISSUE, ROOT, UNGUARDED, next_version
 from tests.replay.worker_processes import READY_WITHIN_S, Workers
 
-pytestmark = pytest.mark.xdist_group("version-change")
-
 LONG_OVERLAP = ('overlap = "8s"', 'overlap = "5m"')
 NAMES_THAT_A_LACKS = ("ip_addresses = [", 'ip_addresses = ["192.0.2.7", ')
 

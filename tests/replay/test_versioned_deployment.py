@@ -16,7 +16,7 @@ from tests.replay.test_version_change import LONG_OVERLAP
 from tests.replay.worker_processes import Workers
 from worker import DEPLOYMENT
 
-pytestmark = [pytest.mark.xdist_group("version-change"), pytest.mark.durability]
+pytestmark = pytest.mark.durability
 
 
 async def test_a_rotation_stays_with_its_version_while_new_ones_begin_on_the_current_one(
