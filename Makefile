@@ -20,7 +20,7 @@ test: $(STAMP)
 
 # `make test-durability` runs the whole matrix; DURABILITY=tenth a fixed tenth of it, DURABILITY=2/10 the second of ten parts
 test-durability: $(STAMP)
-	DURABILITY=$(DURABILITY) $(BIN)/python -m pytest -n 0 -m durability tests/durability tests/replay
+	DURABILITY=$(DURABILITY) $(BIN)/python -m pytest --dist worksteal -m durability tests/durability tests
 
 # after a change of the workflows: docs/changing-workflows.md
 histories: $(STAMP)
