@@ -9,6 +9,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.baseline import EndpointBaseline, EndpointRequest
 from activities.edge import EdgeActivities
+from adapters.edges.base import TrunkChange
 from domain.phases import REVERSIBLE, Phase
 from domain.rotation import Run
 from tests.e2e.stage import Rotation, Stage
@@ -107,13 +108,24 @@ async def test_where_a_can_serve_no_more_b_stays_and_people_are_told_why(stage: 
 
 
 async def test_a_second_certificate_in_a_pool_is_refused_before_anything_is_made(stage: Stage) -> None:
-    """What a terminated rotation left: the pool still holds its B."""
-    left = await stage.start(stage.plan(('overlap = "8s"', 'overlap = "10m"')))
-    status = await left.reaches("OVERLAP")
-    await left.handle.terminate("by hand")
+    """One that bears no run's key is somebody else's: nobody but its owner may take it out."""
+    endpoint, spec = stage.plan().endpoints[0], stage.plan().certificate
+    edge, custodian = stage.adapters.edge(endpoint.platform), stage.adapters.custodian(spec.custody)
+    names = {"common_name": spec.common_name, "dns_names": spec.dns_names, "ip_addresses": spec.ip_addresses}
+    csr = await custodian.csr("the-operators-own", key_type=spec.key_type, **names)
+    chain = await stage.adapters.authority(spec.ca).sign(csr, lifetime=None, **names)
+    key = await custodian.private_key("the-operators-own")
+    stored = await edge.upload("the operator's own", chain, key)
+    before = await edge.read_trunk(endpoint.trunk)
+    await edge.update_trunk(endpoint.trunk, TrunkChange(pool=(*before.pool, stored.sha256)))
+
     rotation = await stage.start()
     error = await rotation.fails()
     assert error.type == "Aborted"
     assert "A alone" in error.message
-    assert status.b is not None
-    assert not stage.lab.as_found()  # so the next test gets a lab of its own
+    assert (await rotation.status()).effects == ()
+    assert (await edge.read_trunk(endpoint.trunk)).pool == (*before.pool, stored.sha256)
+
+    await edge.update_trunk(endpoint.trunk, TrunkChange(pool=before.pool))
+    await edge.delete_certificate(stored.sha256)
+    await custodian.destroy("the-operators-own")
