@@ -36,6 +36,10 @@ QUICK = (
 """Short waits; but long enough an action deadline that a worker's death (8 s) never turns a rotation back."""
 
 
+CALLS_PER_S = "5"
+"""On each trunk: enough for every gate, and little enough that nothing starves beside a worker that starts."""
+
+
 class WorkerProcess:
     """`python worker.py`, which can be killed and frozen."""
 
@@ -127,8 +131,8 @@ class House:
         token = directory / "root.token"
         token.touch(mode=0o600)
         token.write_text(self.bao.root_token)
-        arguments = ("--tap", "--vault-address", self.bao.address, "--vault-token-file", str(token))
-        self.lab = self._open.enter_context(running_lab(directory, *arguments))
+        vault = ("--vault-address", self.bao.address, "--vault-token-file", str(token))
+        self.lab = self._open.enter_context(running_lab(directory, "--tap", *vault, "--call-rate", CALLS_PER_S))
 
     def close(self) -> None:
         """Ends workers, lab and PKI."""

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.durability
 GROUP = "worker death"
 HALVES = (1, 2)
 """Two processes of pytest take one each, with a lab of its own."""
+DISTURBED = ("blind", "watching_again", "inconclusive", "action_failing")
 CASE_S = 360.0
 """Long after any rotation has ended; no case is judged by its speed."""
 LONG_HOLD = ('hold = "1s"', 'hold = "2m"')
@@ -137,7 +138,9 @@ async def _journal_back(house: House, stage: Stage) -> list[tuple[str, Passage]]
 
 
 def _in_phases(journal: list[Passage], status: RotationStatus) -> list[tuple[str, Passage]]:
-    """Each side effect with the phase in which it passed."""
+    """Each side effect with the phase in which it passed. What disturbs a rotation alerts, and would be derived too."""
+    disturbed = [alert.summary for alert in status.alerts if alert.kind in DISTURBED]
+    assert not disturbed, f"the matrix is derived from undisturbed rotations: {disturbed}"
     return [(_phase_at(one.at, status), one) for one in journal]
 
 
