@@ -219,7 +219,7 @@ class VaultAuthority:
             whole = whole.extended(page)
             if len(page.keys) != PAGE or known.issuperset(page.keys):
                 break
-            after = page.keys[-1]
+            after = page.keys[-1].replace(":", "-")  # as it is stored: a colon sorts behind a hyphen
         return whole
 
     async def _issuers_of(self, mount: str) -> list[IssuingAuthority]:

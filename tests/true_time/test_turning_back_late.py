@@ -38,6 +38,7 @@ async def test_a_cancel_in_the_overlap_turns_back() -> None:
         assert status.rollback.turn_back.cause is Cause.CANCELLED
 
 
+@pytest.mark.durability
 async def test_an_approval_two_days_late_goes_on_and_hour_23_of_the_quarantine_still_turns_back() -> None:
     async with journey(plan_of_two(prefer=True)) as trip:
         asked = (await trip.reaches(Phase.APPROVE_PREFER, 30 * MINUTE)).phases[-1].entered_at
