@@ -51,7 +51,7 @@ async def _survives(case: Case, house: House, results: Results) -> None:
     try:
         async with asyncio.timeout(CASE_S), house.stage() as stage:
             found = await _killed(case, house, stage)
-    except Exception as error:
+    except BaseException as error:  # an interrupt too: pytest goes on with the next case, which needs a world in order
         results.add(_row(case, f"FAILED: {type(error).__name__}: {str(error)[:300]}", began))
         house.renew()
         async with house.stage() as stage:
