@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from domain.phases import Phase
 from tests.durability.taps import Passage
 
 
@@ -42,9 +43,18 @@ class Case:
 
 
 def cases(forward: Sequence[tuple[str, Passage]], back: Sequence[tuple[str, Passage]]) -> list[Case]:
-    """The whole matrix, from phases and side effects. `back` begins where the rollback does: `forward` has the rest."""
-    ways = [(Way.FORWARD, *seen) for seen in forward] + [(Way.BACK, *seen) for seen in back]
+    """The whole matrix, from phases and side effects. `back` begins where the rollback does: `forward` has the rest.
+
+    Endpoints act side by side, so within a phase it is ordered by name: a part is the same part in every run.
+    """
+    ways = [(Way.FORWARD, *seen) for seen in sorted(forward, key=_order)]
+    ways += [(Way.BACK, *seen) for seen in sorted(back, key=_order)]
     return [Case(way, phase, effect, death) for way, phase, effect in ways for death in Death]
+
+
+def _order(seen: tuple[str, Passage]) -> tuple[int, str, str, int]:
+    phase, effect = seen
+    return list(Phase).index(Phase(phase)), effect.service, effect.operation, effect.number
 
 
 def selected(matrix: Sequence[Case], choice: str | None = None) -> list[Case]:

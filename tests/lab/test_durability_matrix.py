@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,14 @@ def test_every_side_effect_has_a_death_before_and_one_after_it() -> None:
     assert len(MATRIX) == 24
     assert [case.death for case in MATRIX[:2]] == [Death.BEFORE, Death.AFTER]
     assert [case.way for case in MATRIX].count(Way.BACK) == 8
+
+
+def test_the_order_in_which_endpoints_came_about_does_not_move_a_case_to_another_part() -> None:
+    other = replace(BIND, service="cxone")
+    upload = replace(BIND, operation="PUT /certificates")
+    one = cases([("UPLOAD", upload), ("BIND", BIND), ("BIND", other)], [])
+    assert one == cases([("UPLOAD", upload), ("BIND", other), ("BIND", BIND)], [])
+    assert one[0].phase == "UPLOAD"
 
 
 def test_a_tenth_is_every_tenth_case_and_ten_parts_are_the_whole() -> None:
