@@ -35,7 +35,8 @@ class EndpointExamined(Record):
 class EndpointRequest(Record):
     """One endpoint of one run; certificates by leaf SHA-256.
 
-    `every_node`: on the way back, whether a node that cannot be reached is waited for.
+    `every_node`: on the way back, whether a node that cannot be reached is waited for. `share`: on a ramp, the
+    percentage of new connections that B is to get.
     """
 
     run: Run
@@ -44,6 +45,7 @@ class EndpointRequest(Record):
     sha256_b: str
     baseline: EndpointBaseline
     every_node: bool = True
+    share: int | None = None
 
     @property
     def plan(self) -> Plan:

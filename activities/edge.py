@@ -34,9 +34,11 @@ class Reverted(Record):
 
 
 def pool_text(state: TrunkState) -> str:
-    """A pool for people, preferred first."""
+    """A pool for people, preferred first, with the shares of new connections where the edge has weights."""
     canary = f", canary {short(state.canary)}" if state.canary else ""
-    return "[" + ", ".join(short(sha256) for sha256 in state.pool) + "]" + canary
+    shares = [""] * len(state.pool) if state.shares is None else [f" {share} %" for share in state.shares]
+    pool = ", ".join(short(sha256) + share for sha256, share in zip(state.pool, shares, strict=True))
+    return f"[{pool}]{canary}"
 
 
 def settings_text(settings: TrunkSettings) -> str:
@@ -65,6 +67,17 @@ def _with_priorities(records: SrvSet, priorities: Mapping[str, int]) -> SrvSet:
 def srv_text(records: SrvSet) -> str:
     """An SRV record set for people, preferred first."""
     return ", ".join(f"{r.priority} {r.weight} {r.port} {r.target}" for r in records.records)
+
+
+def _preferred(request: EndpointRequest) -> TrunkChange:
+    """All of B, or the share of a ramp's step: then the larger part stands first."""
+    a, b, share = request.baseline.trunk.pool, request.sha256_b, request.share
+    if share is None or share >= 100:
+        return TrunkChange(pool=(b, *a))
+    of_a = (100 - share, *(0 for _ in a[1:]))
+    if share >= 50:
+        return TrunkChange(pool=(b, *a), shares=(share, *of_a))
+    return TrunkChange(pool=(*a, b), shares=(*of_a, share))
 
 
 class EdgeActivities:
@@ -104,21 +117,21 @@ class EdgeActivities:
         endpoint, edge = self._endpoint(request)
         tls = request.plan.tls
         before = await edge.read_trunk(endpoint.trunk)
+        window = TrunkSettings(
+            retransmission_timeout_s=int(tls.retransmission_timeout.total_seconds()), cipher_suites=tls.cipher_suites
+        )
         change = TrunkChange(
             pool=(*request.baseline.trunk.pool, request.sha256_b),
             canary=None if edge.capabilities.canary is Canary.NONE else request.sha256_b,
-            settings=TrunkSettings(
-                retransmission_timeout_s=int(tls.retransmission_timeout.total_seconds()),
-                cipher_suites=tls.cipher_suites,
-            ),
+            settings=window if edge.capabilities.trunk_settings else None,
         )
         after = await edge.update_trunk(endpoint.trunk, change)
-        await self._every_node_serves(endpoint, after.pool)
+        await self._every_node_serves(endpoint, after)
         return self._trunk_effect("bind", endpoint, before, after)
 
     @activity.defn
     async def prefer(self, request: EndpointRequest) -> SideEffect:
-        """Step 6: pool order, or the SRV record, prefers B; what is preferred is probed and serves B."""
+        """Step 6: pool order, weights or the SRV record prefer B; what is preferred is probed and serves B."""
         endpoint, edge = self._endpoint(request)
         before = await edge.read_trunk(endpoint.trunk)
         if request.sha256_b not in before.pool:
@@ -127,9 +140,8 @@ class EdgeActivities:
             )
         if endpoint.topology is Topology.SEPARATE_SRV_TARGETS:
             return await self._write_srv("prefer", request, b=True)
-        pool = (request.sha256_b, *request.baseline.trunk.pool)
-        after = await edge.update_trunk(endpoint.trunk, TrunkChange(pool=pool))
-        await self._every_node_serves(endpoint, after.pool)
+        after = await edge.update_trunk(endpoint.trunk, _preferred(request))
+        await self._every_node_serves(endpoint, after)
         return self._trunk_effect("prefer", endpoint, before, after)
 
     @activity.defn
@@ -154,7 +166,7 @@ class EdgeActivities:
         """
         endpoint, edge = self._endpoint(request)
         before = await edge.read_trunk(endpoint.trunk)
-        await self._every_node_serves(endpoint, before.pool)
+        await self._every_node_serves(endpoint, before)
         if request.sha256_a in before.pool:
             health = await edge.health(endpoint.trunk)
             calls = health.active_calls.get(request.sha256_a)
@@ -173,7 +185,7 @@ class EdgeActivities:
         after = await edge.update_trunk(endpoint.trunk, TrunkChange(pool=kept, canary=""))
         if edge.capabilities.ticket_flush:
             await edge.flush_tickets(endpoint.trunk)
-        await self._every_node_serves(endpoint, after.pool)
+        await self._every_node_serves(endpoint, after)
         return self._trunk_effect("remove A", endpoint, before, after)
 
     @activity.defn
@@ -191,17 +203,22 @@ class EdgeActivities:
         """Rollback, first and last: A served and probed, then A alone read back. Make before break."""
         endpoint, edge = self._endpoint(request)
         wanted = request.baseline.trunk.pool
-        before = await edge.read_trunk(endpoint.trunk)
+        before = await edge.read_trunk(endpoint.trunk, reachable_only=not request.every_node)
         others = tuple(sha256 for sha256 in before.pool if sha256 not in wanted)
         if others:
             if self._clock() >= request.baseline.a_not_after:
                 effect = self._trunk_effect("serve A alone", endpoint, before, before)
                 return Reverted(effect=effect, kept_b=f"A expired at {request.baseline.a_not_after:%Y-%m-%d %H:%M} UTC")
-            await edge.update_trunk(endpoint.trunk, TrunkChange(pool=(*wanted, *others), canary=""))
+            await edge.update_trunk(
+                endpoint.trunk,
+                TrunkChange(pool=(*wanted, *others), canary="", reachable_only=not request.every_node),
+            )
             served = [p for p in await self._probe_nodes(endpoint) if p.leaf_sha256 == request.sha256_a]
             refused = next((probe for probe in served if probe.chain_verified is False), None)
             if refused is not None:
-                state = await edge.update_trunk(endpoint.trunk, TrunkChange(pool=(*others, *wanted)))
+                state = await edge.update_trunk(
+                    endpoint.trunk, TrunkChange(pool=(*others, *wanted), reachable_only=not request.every_node)
+                )
                 effect = self._trunk_effect("serve A alone", endpoint, before, state)
                 return Reverted(effect=effect, kept_b=f"A cannot serve: {refused.text()}")
             if not served:
@@ -210,12 +227,19 @@ class EdgeActivities:
                 )
         # Always a write: the trunk's version moves on, and a request of ours that is still in flight is refused.
         after = await edge.update_trunk(
-            endpoint.trunk, TrunkChange(pool=wanted, canary=request.baseline.trunk.canary or "", always=True)
+            endpoint.trunk,
+            TrunkChange(
+                pool=wanted,
+                canary=request.baseline.trunk.canary or "",
+                always=True,
+                reachable_only=not request.every_node,
+            ),
         )
         # Always, too: had the answer to the write been lost, this attempt would find A alone and the tickets unflushed.
         if edge.capabilities.ticket_flush:
             await edge.flush_tickets(endpoint.trunk)
-        unread = await self._every_node_serves(endpoint, after.pool, unreachable_too=not request.every_node)
+        silent = await self._every_node_serves(endpoint, after, unreachable_too=not request.every_node)
+        unread = tuple(dict.fromkeys((*after.unread, *silent)))
         return Reverted(effect=self._trunk_effect("serve A alone", endpoint, before, after), unread=unread)
 
     @activity.defn
@@ -237,7 +261,9 @@ class EdgeActivities:
     async def _settings_and_dns_back(self, request: EndpointRequest, action: str) -> SideEffect:
         endpoint, edge = self._endpoint(request)
         before = await edge.read_trunk(endpoint.trunk)
-        after = await edge.update_trunk(endpoint.trunk, TrunkChange(settings=request.baseline.trunk.settings))
+        after = before
+        if edge.capabilities.trunk_settings:
+            after = await edge.update_trunk(endpoint.trunk, TrunkChange(settings=request.baseline.trunk.settings))
         text_before, text_after = settings_text(before.settings), settings_text(after.settings)
         changed = before.settings != after.settings
         if endpoint.srv is not None:
@@ -259,7 +285,7 @@ class EdgeActivities:
         if b:
             nodes = [node for node in endpoint.nodes if node.target == srv.target_b]
             state = await self._adapters.edge(endpoint.platform).read_trunk(endpoint.trunk)
-            await self._every_node_serves(endpoint, state.pool, [node.port for node in nodes])
+            await self._every_node_serves(endpoint, state, [node.port for node in nodes])
         return self._effect(action, endpoint, srv_text(current), srv_text(after), current != after)
 
     async def _delete(self, request: EndpointRequest, sha256: str, action: str) -> SideEffect:
@@ -291,12 +317,12 @@ class EdgeActivities:
     async def _every_node_serves(
         self,
         endpoint: Endpoint,
-        pool: tuple[str, ...],
+        state: TrunkState,
         ports: Sequence[int] | None = None,
         *,
         unreachable_too: bool = False,
     ) -> tuple[str, ...]:
-        """Probes the nodes; raises when one serves something else than the pool says, or fails.
+        """Probes the nodes; raises when one serves something else than the trunk's state says, or fails.
 
         With `unreachable_too`, nodes that cannot be reached are returned by address, unless it is all of them.
         """
@@ -306,17 +332,17 @@ class EdgeActivities:
             await self._probe_nodes(endpoint, ports),
             strict=True,
         ):
-            expected = served_on(endpoint, node, pool)
+            expected = served_on(endpoint, node, state.pool, state.presented)
             if probe.leaf_sha256 is None and unreachable_too:
                 unread.append(f"{node.address}:{node.port}")
                 continue
             if probe.leaf_sha256 is None:
                 raise Unreachable("a node could not be probed", where=endpoint.name, seen=probe.text())
-            if probe.leaf_sha256 != expected:
+            if probe.leaf_sha256 not in expected:
                 raise NotAsWritten(
                     "a node serves another certificate than its pool says",
                     where=endpoint.name,
-                    seen=f"{probe.text()}; expected {short(expected)}",
+                    seen=f"{probe.text()}; expected {' or '.join(short(sha256) for sha256 in expected)}",
                     action="look at the node: it may not have taken the configuration yet",
                 )
             if not probe.good:
@@ -329,7 +355,8 @@ class EdgeActivities:
 
     def _trunk_effect(self, action: str, endpoint: Endpoint, before: TrunkState, after: TrunkState) -> SideEffect:
         texts = [f"{pool_text(state)}; {settings_text(state.settings)}" for state in (before, after)]
-        changed = (before.pool, before.canary, before.settings) != (after.pool, after.canary, after.settings)
+        compared = [(s.pool, s.shares, s.canary, s.settings) for s in (before, after)]
+        changed = compared[0] != compared[1]
         return self._effect(action, endpoint, texts[0], texts[1], changed)
 
     def _effect(self, action: str, endpoint: Endpoint, before: str, after: str, changed: bool) -> SideEffect:

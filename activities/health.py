@@ -24,6 +24,7 @@ from adapters.probe.base import ProbeResult, ProbeTarget
 from adapters.registry import Adapters
 from domain.errors import RotatorError
 from domain.gates import (
+    BLIND_SWITCH,
     Finding,
     GateResult,
     Verdict,
@@ -32,6 +33,7 @@ from domain.gates import (
     combine,
     freshness,
     not_checked,
+    same_processes,
     soak_findings,
     verify_findings,
 )
@@ -196,6 +198,8 @@ class HealthActivities:
             )
         probes = await self._canary(request, endpoint, count=1, call=False)
         findings += [self._canary_finding(endpoint, probe, request.sha256_b) for probe in probes]
+        if endpoint.substitutes.canary is not None:
+            findings.append(not_checked("canary probe", BLIND_SWITCH, endpoint.name))
         findings.append(not_checked("OCSP staple of B", "not part of this version", endpoint.name))
         findings.append(not_checked("TLS ticket lifetime", "not part of this version", endpoint.name))
         return findings
@@ -257,6 +261,7 @@ class HealthActivities:
                 now=self._clock(),
                 stale_after=request.plan.timings.stale_after,
             ),
+            *same_processes(endpoint.name, health.counting_since, request.counted_at),
             *freshness(
                 since.model_copy(update={"since": min(recent, request.counted_at or recent)}),
                 now=self._clock(),
@@ -278,7 +283,7 @@ class HealthActivities:
 
     async def _nodes(self, endpoint: Endpoint) -> Finding:
         """A node that is away would come back with A: as long as one is, A is not taken away from the others."""
-        pool = (await self._adapters.edge(endpoint.platform).read_trunk(endpoint.trunk)).pool
+        state = await self._adapters.edge(endpoint.platform).read_trunk(endpoint.trunk)
         prober = self._adapters.prober()
         probes = await asyncio.gather(
             *(
@@ -291,7 +296,7 @@ class HealthActivities:
         wrong = [
             f"{node.address}:{node.port} {probe.text()}"
             for node, probe in zip(endpoint.nodes, probes, strict=True)
-            if not probe.good or probe.leaf_sha256 != served_on(endpoint, node, pool)
+            if not probe.good or probe.leaf_sha256 not in served_on(endpoint, node, state.pool, state.presented)
         ]
         return Finding(
             check="every node",
@@ -378,6 +383,8 @@ class HealthActivities:
         return await self._adapters.edge(endpoint.platform).health(endpoint.trunk)
 
     async def _canary(self, request: GateRequest, endpoint: Endpoint, *, count: int, call: bool) -> list[ProbeResult]:
+        if endpoint.substitutes.canary is not None:
+            return []
         state = await self._adapters.edge(endpoint.platform).read_trunk(endpoint.trunk)
         path = state.canary_path
         if state.canary != request.sha256_b or path is None:

@@ -10,7 +10,7 @@ from temporalio import activity
 
 from activities.baseline import EndpointBaseline, EndpointExamined
 from adapters.dns.base import SrvSet
-from adapters.edges.base import Canary, Edge, TrunkState
+from adapters.edges.base import Canary, Capabilities, Edge, TrunkState
 from adapters.pki.base import BackDating
 from adapters.probe.base import ProbeResult, ProbeTarget
 from adapters.registry import Adapters
@@ -191,29 +191,9 @@ class PreflightActivities:
             seen = ", ".join(short(sha256) for sha256 in trunk.pool) or "empty"
             expected = "A alone; take out what an earlier rotation or an operator left, then start again"
             findings.append(_failed("pool", seen, expected, endpoint))
-        lacking = [
-            name
-            for name, there in (
-                ("pool", edge.capabilities.pool),
-                ("prefer", edge.capabilities.prefer or endpoint.srv is not None),
-                ("canary", edge.capabilities.canary is not Canary.NONE),
-                (
-                    "a second listener for the SRV target of B",
-                    endpoint.srv is None or edge.capabilities.canary is Canary.PORT,
-                ),
-                ("handshakes per certificate", edge.capabilities.per_certificate_handshakes),
-                ("active calls per certificate", edge.capabilities.active_calls),
-                (
-                    "an orderly close of connections",
-                    plan.timings.close_connections_after is None or edge.capabilities.close_connections,
-                ),
-            )
-            if not there
-        ]
-        if lacking:
-            findings.append(_failed("capabilities", f"missing: {', '.join(lacking)}", "what the plan needs", endpoint))
-        else:
-            findings.append(_passed("capabilities", "pool, prefer, canary, counters", endpoint=endpoint.name))
+        findings += _capabilities(plan, endpoint, edge.capabilities)
+        problems = await edge.configuration_problems(endpoint.trunk)
+        findings += [_failed("configuration of the edge", problem, "as documented", endpoint) for problem in problems]
         health = await edge.health(endpoint.trunk)
         if not health.listener_up:
             findings.append(_failed("TLS listener", "down", "up", endpoint))
@@ -367,6 +347,48 @@ class _Examined:
             a_not_after=self.a.not_after,
             srv=self.srv,
         )
+
+
+def _capabilities(plan: Plan, endpoint: Endpoint, can: Capabilities) -> list[Finding]:
+    """What the plan needs against what the edge can do or the plan names a substitute for (DESIGN.md, "Rooms")."""
+    instead = endpoint.substitutes
+    replaceable = (
+        ("pool", can.pool, instead.pool),
+        ("canary", can.canary is not Canary.NONE, instead.canary),
+        ("handshakes per certificate", can.per_certificate_handshakes, instead.handshakes),
+        ("call setups per certificate", can.call_setups, instead.call_setups),
+    )
+    needed = (
+        ("prefer", can.prefer or endpoint.srv is not None),
+        ("a second listener for the SRV target of B", endpoint.srv is None or can.canary is Canary.PORT),
+        ("active calls per certificate", can.active_calls),
+        ("weights for the ramp", not endpoint.ramp or can.weights),
+        (
+            "an orderly close of connections",
+            plan.timings.close_connections_after is None or can.close_connections,
+        ),
+        *((name, there or substitute is not None) for name, there, substitute in replaceable),
+    )
+    findings = []
+    lacking = [name for name, there in needed if not there]
+    if lacking:
+        expected = "what the plan needs, or a substitute in [endpoints.substitutes]"
+        findings.append(_failed("capabilities", f"missing: {', '.join(lacking)}", expected, endpoint))
+    idle = [f"{name} = {substitute!r}" for name, there, substitute in replaceable if there and substitute is not None]
+    if idle:
+        findings.append(
+            _failed("substitutes", ", ".join(idle), "none: the platform can do it, and its figures count", endpoint)
+        )
+    if not findings:
+        stand_in = [f"{name}: {substitute}" for name, _, substitute in replaceable if substitute is not None]
+        findings.append(
+            _passed(
+                "capabilities",
+                "pool, prefer, canary, counters" + (f"; instead – {', '.join(stand_in)}" if stand_in else ""),
+                endpoint=endpoint.name,
+            )
+        )
+    return findings
 
 
 def _passed(check: str, seen: str, expected: str = "", *, endpoint: str | None = None) -> Finding:

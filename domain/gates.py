@@ -35,6 +35,11 @@ class Verdict(StrEnum):
     NOT_CHECKED = "NOT_CHECKED"
 
 
+BY_CARRIER = "the platform does not tell; the plan names the carrier's figures as the substitute"
+BLIND_SWITCH = "no canary path; the plan says blind_switch"
+"""What findings say where a substitute of the plan stands in."""
+
+
 class Finding(Record):
     """One check inside a gate: what was looked at, what was seen against what was expected."""
 
@@ -170,6 +175,9 @@ def soak_findings(
     for direction in endpoint.directions:
         real = platform.real(direction=direction, peers=endpoint.peers)
         for name, tally in (("handshakes", handshakes(real)), ("call setups", call_setups(real))):
+            if _by_carrier(endpoint, name):
+                findings.append(not_checked(f"{name}, {direction}, A and B", BY_CARRIER, endpoint.name))
+                continue
             findings.append(
                 success_rate(
                     f"{name}, {direction}, A and B",
@@ -179,8 +187,13 @@ def soak_findings(
                     endpoint=endpoint.name,
                 )
             )
+    if endpoint.substitutes.canary is not None:
+        return [*findings, not_checked("handshakes on B, canary", BLIND_SWITCH, endpoint.name)]
     canary = platform.synthetic(sha256=sha256_b)
     for name, tally in (("handshakes", handshakes(canary)), ("call setups", call_setups(canary))):
+        if name == "call setups" and endpoint.substitutes.call_setups is not None:
+            findings.append(not_checked("test calls on B, canary", BY_CARRIER, endpoint.name))
+            continue
         if name == "call setups" and endpoint.test_call is None:
             findings.append(not_checked("test calls on B, canary", "the plan names no test_call", endpoint.name))
             continue
@@ -195,6 +208,12 @@ def soak_findings(
             )
         )
     return findings
+
+
+def _by_carrier(endpoint: Endpoint, name: str) -> bool:
+    """True where the plan has the carrier speak for the platform on `handshakes` or `call setups`."""
+    substitutes = endpoint.substitutes
+    return (substitutes.handshakes if name == "handshakes" else substitutes.call_setups) is not None
 
 
 def verify_findings(
@@ -227,30 +246,29 @@ def verify_findings(
         peers = endpoint.peers if reading.reporter is Reporter.PLATFORM else None
         for direction in endpoint.directions:
             on_b = reading.real(sha256=sha256_b, direction=direction, peers=peers)
-            findings.append(
-                success_rate(
-                    f"handshakes on B, {direction}, {reading.reporter}",
-                    handshakes(on_b),
-                    threshold=thresholds.success,
-                    minimum_sample=thresholds.minimum_sample,
-                    endpoint=endpoint.name,
-                    strictly=True,
-                )
-            )
             floor = thresholds.success
             if baseline is not None and reading.reporter is Reporter.PLATFORM:
                 on_a = call_setups(baseline.real(sha256=sha256_a, direction=direction, peers=peers))
                 if on_a.success_rate is not None and on_a.attempts >= thresholds.minimum_sample:
                     floor = on_a.success_rate - thresholds.setup_margin
-            findings.append(
-                success_rate(
-                    f"call setups on B, {direction}, {reading.reporter}",
-                    call_setups(on_b),
-                    threshold=max(0.0, floor),
-                    minimum_sample=thresholds.minimum_sample,
-                    endpoint=endpoint.name,
+            for name, tally, threshold in (
+                ("handshakes", handshakes(on_b), thresholds.success),
+                ("call setups", call_setups(on_b), max(0.0, floor)),
+            ):
+                check = f"{name} on B, {direction}, {reading.reporter}"
+                if reading.reporter is Reporter.PLATFORM and _by_carrier(endpoint, name):
+                    findings.append(not_checked(check, BY_CARRIER, endpoint.name))
+                    continue
+                findings.append(
+                    success_rate(
+                        check,
+                        tally,
+                        threshold=threshold,
+                        minimum_sample=thresholds.minimum_sample,
+                        endpoint=endpoint.name,
+                        strictly=name == "handshakes",
+                    )
                 )
-            )
     return findings
 
 
@@ -264,16 +282,19 @@ def adopt_findings(
     findings = []
     for direction in endpoint.directions:
         real = [s for s in platform.real(direction=direction, peers=endpoint.peers) if s.sha256 is not None]
-        new = call_setups(real).attempts
-        on_b = call_setups([s for s in real if s.sha256 == sha256_b]).attempts
+        count, what = call_setups, "calls"
+        if endpoint.substitutes.call_setups is not None:  # each of them over a connection that was set up
+            count, what = handshakes, "connections"
+        new = count(real).attempts
+        on_b = count([s for s in real if s.sha256 == sha256_b]).attempts
         enough = new >= thresholds.minimum_sample
         share = on_b / new if new else None
         passed = enough and share is not None and share >= thresholds.adopt_share
         findings.append(
             Finding(
-                check=f"share of new calls on B, {direction}",
+                check=f"share of new {what} on B, {direction}",
                 verdict=Verdict.PASS if passed else Verdict.INCONCLUSIVE,
-                seen="no new calls" if share is None else f"{on_b} of {new} ({percent(share)})",
+                seen=f"no new {what}" if share is None else f"{on_b} of {new} ({percent(share)})",
                 expected=f"≥ {percent(thresholds.adopt_share)} of at least {thresholds.minimum_sample}",
                 endpoint=endpoint.name,
                 value=share,
@@ -304,3 +325,18 @@ def calls_finding(
     return Finding(
         check="active calls on A", verdict=Verdict.INCONCLUSIVE, seen=seen, expected="a fresh 0", endpoint=endpoint
     )
+
+
+def same_processes(endpoint: str, counting_since: datetime | None, counted_at: datetime | None) -> list[Finding]:
+    """DRAIN: two zeros say the same only when no process of the edge began to count between them."""
+    if counting_since is None or counted_at is None or counting_since <= counted_at:
+        return []
+    return [
+        Finding(
+            check="active calls on A",
+            verdict=Verdict.INCONCLUSIVE,
+            seen=f"a process of the edge started at {counting_since:%H:%M:%S}, after the first count",
+            expected="the same processes in both counts",
+            endpoint=endpoint,
+        )
+    ]

@@ -15,8 +15,9 @@ import tomllib
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
@@ -151,6 +152,25 @@ class SrvPreference(PlanModel):
         return self
 
 
+class Substitutes(PlanModel):
+    """What stands in for what the endpoint's platform cannot do; PREFLIGHT refuses one that is not needed."""
+
+    handshakes: Literal["carrier"] | None = Field(
+        default=None,
+        description="the platform does not tell failed handshakes per certificate: the carrier's figures and our own "
+        "prober stand in",
+    )
+    call_setups: Literal["carrier"] | None = Field(
+        default=None, description="the platform does not count call setups per certificate: the carrier's figures do"
+    )
+    pool: Literal["switch"] | None = Field(
+        default=None, description="one certificate per listener: to prefer B is to switch to it"
+    )
+    canary: Literal["blind_switch"] | None = Field(
+        default=None, description="no way to be served B before it is preferred; needs approvals.prefer = true"
+    )
+
+
 class Endpoint(PlanModel):
     """One trunk endpoint: a trunk on a platform, the nodes it answers on and the carrier on its other side."""
 
@@ -169,6 +189,12 @@ class Endpoint(PlanModel):
     carrier_trunk: str = Field(description="the carrier's name of this trunk in its health API")
     test_call: str | None = Field(default=None, description="SIP URI that a test call on the canary path may ring")
     srv: SrvPreference | None = None
+    ramp: tuple[Annotated[int, Field(ge=1, le=99)], ...] = Field(
+        default=(),
+        max_length=10,
+        description="percentages of new connections that B gets, rising, before it gets all; for edges with weights",
+    )
+    substitutes: Substitutes = Substitutes()
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -192,6 +218,14 @@ class Endpoint(PlanModel):
                 )
         elif self.srv is not None:
             raise ValueError(f"[endpoints.srv] is for topology separate_srv_targets, not {self.topology}")
+        return self
+
+    @model_validator(mode="after")
+    def _ramp_rises(self) -> Self:
+        if any(later <= earlier for earlier, later in pairwise(self.ramp)):
+            raise ValueError(f"ramp must rise from step to step, for example [5, 25, 50]; seen {list(self.ramp)}")
+        if self.ramp and self.topology is Topology.SEPARATE_SRV_TARGETS:
+            raise ValueError("ramp divides one listener's connections; with separate_srv_targets the SRV record steers")
         return self
 
 
@@ -230,6 +264,9 @@ class Timings(PlanModel):
     readiness_deadline: PositiveDuration = timedelta(minutes=5)
     soak_grace: PositiveDuration = timedelta(minutes=15)
     verify_deadline: PositiveDuration = timedelta(hours=2)
+    ramp_step: PositiveDuration = Field(
+        default=timedelta(minutes=5), description="how long PREFER stays on each step of an endpoint's ramp"
+    )
     adopt_window: PositiveDuration = timedelta(minutes=15)
     adopt_deadline: PositiveDuration = timedelta(hours=48)
     drain_spacing: PositiveDuration = Field(default=timedelta(seconds=30), description="between the two zeros of DRAIN")
@@ -310,6 +347,16 @@ class Plan(PlanModel):
         trunks = [(endpoint.platform, endpoint.trunk) for endpoint in self.endpoints]
         if len(set(trunks)) != len(trunks):
             raise ValueError("two endpoints name the same trunk of the same platform")
+        return self
+
+    @model_validator(mode="after")
+    def _a_blind_switch_is_approved(self) -> Self:
+        blind = [endpoint.name for endpoint in self.endpoints if endpoint.substitutes.canary is not None]
+        if blind and not self.approvals.prefer:
+            raise ValueError(
+                f'endpoint {", ".join(blind)}: canary = "blind_switch" needs approvals.prefer = true, since nobody '
+                "is served B before everybody is"
+            )
         return self
 
     @model_validator(mode="after")

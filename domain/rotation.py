@@ -85,17 +85,22 @@ class TurnBack(Record):
         return f"{self.cause}{by}: {self.reason}"
 
 
-def served_on(endpoint: Endpoint, node: Node, pool: tuple[str, ...]) -> str:
-    """The leaf SHA-256 that a node must serve while the trunk's pool is `pool` (preferred first).
+def served_on(
+    endpoint: Endpoint, node: Node, pool: tuple[str, ...], presented: tuple[str, ...] | None = None
+) -> tuple[str, ...]:
+    """The leaves (SHA-256) of which a node must serve one while the trunk's pool is `pool`, preferred first.
 
-    With separate SRV targets the node of target B serves the second certificate, or the only one.
+    With separate SRV targets the node of target B serves the second certificate, or the only one; on a ramp it may be
+    any of the `presented`; else it is the preferred one.
     """
     second = (
         endpoint.topology is Topology.SEPARATE_SRV_TARGETS
         and endpoint.srv is not None
         and node.target == endpoint.srv.target_b
     )
-    return pool[1] if second and len(pool) > 1 else pool[0]
+    if second and len(pool) > 1:
+        return pool[1:2]
+    return presented or pool[:1]
 
 
 def short(sha256: str) -> str:

@@ -128,7 +128,10 @@ class Steps:
         await self._guard.fresh_look()
 
     async def prefer(self) -> None:
-        """(6) Update carrier DNS SRV records or trunk configuration to prefer Cert B, endpoint by endpoint."""
+        """(6) Update carrier DNS SRV records or trunk configuration to prefer Cert B, endpoint by endpoint.
+
+        On an endpoint with a ramp, step by step, each looked at before the next.
+        """
         await self._enter(Phase.PREFER)
         self._conduct.tell_carrier(
             "flush_ocsp_and_pause_resumption",
@@ -137,11 +140,12 @@ class Steps:
         )
         self._preferred_at = workflow.now()
         for endpoint in self._plan.endpoints:
-            await self._free()
-            effect = await self._conduct.forward(
-                EdgeActivities.prefer, self._endpoint(endpoint), f"prefer B on {endpoint.name}"
-            )
-            self._state.done(effect)
+            for share in endpoint.ramp:
+                await self._prefer(endpoint, share)
+                over = workflow.now() + self._plan.timings.ramp_step
+                await self._conduct.until(over, f"{share} % of new connections on B, on {endpoint.name}")
+                await self._guard.fresh_look()
+            await self._prefer(endpoint)
 
     async def verify(self) -> None:
         """(7) Verify bidirectional TLS success rate exceeds 99.5 percent."""
@@ -243,6 +247,14 @@ class Steps:
         self._conduct.alert("completed", Severity.INFO, "B is served alone, A is out of use")
 
     # -- parts ---------------------------------------------------------------------------------------------------
+
+    async def _prefer(self, endpoint: Endpoint, share: int | None = None) -> None:
+        await self._free()
+        request, some = self._endpoint(endpoint), "" if share is None else f" for {share} %"
+        effect = await self._conduct.forward(
+            EdgeActivities.prefer, request.model_copy(update={"share": share}), f"prefer B on {endpoint.name}{some}"
+        )
+        self._state.done(effect)
 
     async def _enter(self, phase: Phase) -> None:
         """Goes on to a phase: not while the guard is blind or a person paused, and after that not without a look."""

@@ -39,6 +39,11 @@ class Capabilities(Record):
     close_connections: bool = False
     stapling: bool = False
     trust_store: bool = False
+    call_setups: bool = Field(default=True, description="counts call setups per certificate")
+    trunk_settings: bool = Field(
+        default=True,
+        description="retransmission timer and cipher suites are settings of the trunk that the API changes",
+    )
 
 
 class PlatformCertificate(Record):
@@ -66,7 +71,11 @@ class CanaryPath(Record):
 
 
 class TrunkState(Record):
-    """A trunk as read. `pool` holds leaf SHA-256 fingerprints, preferred first."""
+    """A trunk as read. `pool` holds leaf SHA-256 fingerprints, preferred first.
+
+    `shares` are the percentages of new connections that each of the pool gets, in its order; None where the edge has no
+    weights. `unread` names nodes that could not be reached when that was accepted (`TrunkChange.reachable_only`).
+    """
 
     trunk: str
     name: str
@@ -77,6 +86,15 @@ class TrunkState(Record):
     settings: TrunkSettings
     mutual_tls: bool
     version: int
+    shares: tuple[int, ...] | None = None
+    unread: tuple[str, ...] = ()
+
+    @property
+    def presented(self) -> tuple[str, ...]:
+        """The leaves that a new connection may be served: with weights every one that has a share, else the first."""
+        if self.shares is None:
+            return self.pool[:1]
+        return tuple(sha256 for sha256, share in zip(self.pool, self.shares, strict=True) if share)
 
 
 class TrunkChange(Record):
@@ -84,12 +102,17 @@ class TrunkChange(Record):
 
     `canary` is a leaf SHA-256, or "" to take the canary path away. With `always` the trunk is written even when it is
     as wanted: its version moves on, and a write that is still in flight on the old one is refused when it lands.
+
+    `shares` go with `pool`, in percent; without them a weighted edge gives everything to the first. With
+    `reachable_only` nodes that cannot be reached are named in `TrunkState.unread`; they serve nobody now.
     """
 
     pool: tuple[str, ...] | None = None
     canary: str | None = None
     settings: TrunkSettings | None = None
     always: bool = False
+    shares: tuple[int, ...] | None = None
+    reachable_only: bool = False
 
 
 class CertificateHealth(Record):
@@ -101,13 +124,18 @@ class CertificateHealth(Record):
 
 
 class EdgeHealth(Record):
-    """The platform's health answer for one trunk."""
+    """The platform's health answer for one trunk.
+
+    `counting_since` is the latest start of a process whose live calls were counted, old processes after a reload
+    included; None where the platform has no such thing.
+    """
 
     listener_up: bool
     certificates: tuple[CertificateHealth, ...]
     active_calls: Mapping[str, int] = Field(description="leaf SHA-256 → live calls set up with that certificate")
     clock: datetime | None = None
     read_at: datetime
+    counting_since: datetime | None = None
 
 
 class Edge(Protocol):
@@ -124,8 +152,17 @@ class Edge(Protocol):
         """Logs in; returns the scopes that are missing (empty when all are there)."""
         ...
 
-    async def read_trunk(self, trunk: str) -> TrunkState:
-        """The trunk as it is."""
+    async def configuration_problems(self, trunk: str) -> tuple[str, ...]:
+        """What the edge's own configuration lacks or does in an unsafe way, and what to do; empty when it is fit."""
+        ...
+
+    async def read_trunk(self, trunk: str, *, reachable_only: bool = False) -> TrunkState:
+        """The trunk as it is.
+
+        Where its nodes differ – a write reached only some of them – `pool` holds what any node holds, so that nothing is
+        taken for gone, and `update_trunk` makes them equal. Raises `Unreachable` when a node cannot be read; with
+        `reachable_only` it is named in `unread`, and only all of them raise.
+        """
         ...
 
     async def trunks_presenting(self, sha256: str) -> tuple[str, ...]:

@@ -83,7 +83,11 @@ class GenesysEdge:
         grant = await self._tokens.fresh()
         return tuple(scope for scope in REQUIRED_SCOPES if scope not in grant.scopes)
 
-    async def read_trunk(self, trunk: str) -> TrunkState:
+    async def configuration_problems(self, trunk: str) -> tuple[str, ...]:
+        """Nothing: the vendor configures the edge."""
+        return ()
+
+    async def read_trunk(self, trunk: str, *, reachable_only: bool = False) -> TrunkState:
         """The trunk as it is, its pool by leaf SHA-256."""
         found = await self._trunk(trunk)
         return self._state(trunk, found, await self._store())

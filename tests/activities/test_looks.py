@@ -343,7 +343,8 @@ async def test_a_gate_that_flaps_keeps_back_that_it_sees_again_but_not_its_decis
 class Drained(Sources):
     """No call on A anywhere, every node serves B, every peer was seen on it."""
 
-    def __init__(self, counters_since: datetime | None) -> None:
+    def __init__(self, counters_since: datetime | None, counting_since: datetime | None = None) -> None:
+        self.counting_since = counting_since
         peer = two_trunks().endpoints[0].peers[0]
         on_b = reading(sample(handshakes=tally(5), peer=peer), counters_since=counters_since)
         super().__init__({"east": on_b, "west": on_b})
@@ -355,10 +356,17 @@ class Drained(Sources):
         return self
 
     async def health(self, trunk: str) -> EdgeHealth:
-        return EdgeHealth(listener_up=True, certificates=(), active_calls={A: 0}, clock=NOW, read_at=NOW)
+        return EdgeHealth(
+            listener_up=True,
+            certificates=(),
+            active_calls={A: 0},
+            clock=NOW,
+            read_at=NOW,
+            counting_since=self.counting_since,
+        )
 
     async def read_trunk(self, trunk: str) -> Any:
-        return SimpleNamespace(pool=(B, A))
+        return SimpleNamespace(pool=(B, A), presented=(B,))
 
     async def probe(self, target: ProbeTarget) -> Any:
         return SimpleNamespace(good=True, leaf_sha256=B, text=lambda: "good")
@@ -382,3 +390,20 @@ async def test_a_reset_long_before_the_counts_blocks_drain_for_nobody(age: timed
     result = (await drained(None if age is None else NOW - age)).result
     assert result is not None
     assert result.verdict is Verdict.PASS, result.reason
+
+
+@pytest.mark.parametrize(
+    ("started", "verdict"),
+    [(None, Verdict.PASS), (timedelta(hours=1), Verdict.PASS), (timedelta(seconds=20), Verdict.INCONCLUSIVE)],
+    ids=["no processes", "long before", "between the counts"],
+)
+async def test_two_zeros_of_different_processes_do_not_let_a_be_removed(
+    started: timedelta | None, verdict: Verdict
+) -> None:
+    """After a reload counters begin at 0 while old processes still carry connections."""
+    world = Drained(None, None if started is None else NOW - started)
+    activities = HealthActivities(cast(Adapters, world), clock=lambda: NOW)
+    request = gate(since=NOW - timedelta(hours=71), one_look=True, counted_at=NOW - timedelta(seconds=30))
+    result = (await ActivityEnvironment().run(activities.drain, request)).result
+    assert result is not None
+    assert result.verdict is verdict, result.reason

@@ -29,6 +29,7 @@ PLAN_SECTIONS: Mapping[str, type[BaseModel]] = {
     "## `[[endpoints]]`": p.Endpoint,
     "### `[[endpoints.nodes]]`": p.Node,
     "### `[endpoints.srv]`": p.SrvPreference,
+    "### `[endpoints.substitutes]`": p.Substitutes,
     "## `[tls]`": p.TlsWindow,
     "## `[thresholds]`": p.Thresholds,
     "## `[timings]`": p.Timings,

@@ -74,7 +74,10 @@ class PaperEdge:
     async def check_access(self) -> tuple[str, ...]:
         return ()
 
-    async def read_trunk(self, trunk: str) -> TrunkState:
+    async def configuration_problems(self, trunk: str) -> tuple[str, ...]:
+        return ()
+
+    async def read_trunk(self, trunk: str, *, reachable_only: bool = False) -> TrunkState:
         return TrunkState(
             trunk=trunk,
             name=self.endpoint.name,
