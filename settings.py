@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -71,8 +71,17 @@ def _must_be_https(url: str, field: str, *, lab: bool) -> None:
         raise ValueError(f"{field} must be https:// (http:// is for profiles marked lab = true), seen {url!r}")
 
 
+def _must_be_absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError(f"the directory must be an absolute path, seen {str(path)!r}")
+    return path
+
+
 Timeout = Annotated[Duration, Field(gt=timedelta(0))]
 """Of one request; an activity makes up to four of them within its 8 s."""
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_must_be_absolute)]
 
 
 class HttpProfile(SettingsModel):
@@ -87,6 +96,35 @@ class HttpProfile(SettingsModel):
     def _https_outside_a_lab(self) -> Self:
         _must_be_https(self.base_url, "base_url", lab=self.lab)
         return self
+
+
+class LocalDirectory(SettingsModel):
+    """A directory on the worker's own host, as where a worker runs beside its edge."""
+
+    kind: Literal["local"]
+    directory: AbsolutePath
+
+
+class SftpDirectory(SettingsModel):
+    """A directory on another host, through SFTP. The host proves a known key; ours is in a file or with an agent."""
+
+    kind: Literal["sftp"]
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)] = 22
+    user: str
+    key_file: Path | None = Field(default=None, description="unencrypted private key; default: the agent's keys")
+    known_hosts_file: Path = Field(description="public keys of the host, in the format of OpenSSH")
+    directory: Annotated[str, Field(pattern="^/")]
+    timeout: Timeout = timedelta(seconds=2)
+
+
+FilesSource = Annotated[LocalDirectory | SftpDirectory, Field(discriminator="kind")]
+
+
+class PrometheusSource(HttpProfile):
+    """A Prometheus server that scrapes the edges' counters; `base_url` is what stands before `/api/v1`."""
+
+    token: SecretSource | None = Field(default=None, description="bearer token, for a proxy in front")
 
 
 class GenesysPaths(SettingsModel):
