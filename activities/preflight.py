@@ -9,8 +9,10 @@ from functools import partial
 from temporalio import activity
 
 from activities.baseline import EndpointBaseline, EndpointExamined
+from activities.capabilities import capability_findings
+from activities.observing import Observing
 from adapters.dns.base import SrvSet
-from adapters.edges.base import Canary, Capabilities, Edge, TrunkState
+from adapters.edges.base import Edge, TrunkState
 from adapters.pki.base import BackDating
 from adapters.probe.base import ProbeResult, ProbeTarget
 from adapters.registry import Adapters
@@ -18,6 +20,7 @@ from domain.certificates import CertificateFacts, facts
 from domain.errors import RotatorError
 from domain.gates import Finding, Verdict, not_checked
 from domain.handshakes import Record
+from domain.observed import TRUSTED
 from domain.plan import Endpoint, Plan, limits_undercut
 from domain.rotation import Run, short
 
@@ -92,6 +95,10 @@ class PreflightActivities:
         if endpoint.srv is not None:
             findings += await self._look("DNS SRV", endpoint, lambda: self._srv(endpoint, state))
         findings += await self._look("carrier health", endpoint, lambda: self._carrier(endpoint))
+        if endpoint.observer is not None:
+            observing = Observing(self._adapters, endpoint, self._clock)
+            findings += await self._look("observer", endpoint, observing.begin)
+            findings += await self._look(TRUSTED, endpoint, lambda: observing.trust(plan.certificate.ca))
         baseline = state.baseline(endpoint)
         return EndpointExamined(
             findings=tuple(findings), a=state.a, a_pem=state.a_pem, baseline=baseline if state.a else None
@@ -191,7 +198,7 @@ class PreflightActivities:
             seen = ", ".join(short(sha256) for sha256 in trunk.pool) or "empty"
             expected = "A alone; take out what an earlier rotation or an operator left, then start again"
             findings.append(_failed("pool", seen, expected, endpoint))
-        findings += _capabilities(plan, endpoint, edge.capabilities)
+        findings += capability_findings(plan, endpoint, edge.capabilities)
         problems = await edge.configuration_problems(endpoint.trunk)
         findings += [_failed("configuration of the edge", problem, "as documented", endpoint) for problem in problems]
         health = await edge.health(endpoint.trunk)
@@ -347,48 +354,6 @@ class _Examined:
             a_not_after=self.a.not_after,
             srv=self.srv,
         )
-
-
-def _capabilities(plan: Plan, endpoint: Endpoint, can: Capabilities) -> list[Finding]:
-    """What the plan needs against what the edge can do or the plan names a substitute for (DESIGN.md, "Rooms")."""
-    instead = endpoint.substitutes
-    replaceable = (
-        ("pool", can.pool, instead.pool),
-        ("canary", can.canary is not Canary.NONE, instead.canary),
-        ("handshakes per certificate", can.per_certificate_handshakes, instead.handshakes),
-        ("call setups per certificate", can.call_setups, instead.call_setups),
-    )
-    needed = (
-        ("prefer", can.prefer or endpoint.srv is not None),
-        ("a second listener for the SRV target of B", endpoint.srv is None or can.canary is Canary.PORT),
-        ("active calls per certificate", can.active_calls),
-        ("weights for the ramp", not endpoint.ramp or can.weights),
-        (
-            "an orderly close of connections",
-            plan.timings.close_connections_after is None or can.close_connections,
-        ),
-        *((name, there or substitute is not None) for name, there, substitute in replaceable),
-    )
-    findings = []
-    lacking = [name for name, there in needed if not there]
-    if lacking:
-        expected = "what the plan needs, or a substitute in [endpoints.substitutes]"
-        findings.append(_failed("capabilities", f"missing: {', '.join(lacking)}", expected, endpoint))
-    idle = [f"{name} = {substitute!r}" for name, there, substitute in replaceable if there and substitute is not None]
-    if idle:
-        findings.append(
-            _failed("substitutes", ", ".join(idle), "none: the platform can do it, and its figures count", endpoint)
-        )
-    if not findings:
-        stand_in = [f"{name}: {substitute}" for name, _, substitute in replaceable if substitute is not None]
-        findings.append(
-            _passed(
-                "capabilities",
-                "pool, prefer, canary, counters" + (f"; instead – {', '.join(stand_in)}" if stand_in else ""),
-                endpoint=endpoint.name,
-            )
-        )
-    return findings
 
 
 def _passed(check: str, seen: str, expected: str = "", *, endpoint: str | None = None) -> Finding:

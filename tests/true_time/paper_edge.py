@@ -58,10 +58,12 @@ class PaperEdge:
             per_certificate_handshakes=True,
             active_calls=True,
             ticket_flush=True,
+            weights=bool(endpoint.ramp),
         )
+        self._shares: tuple[int, ...] | None = (100,) if endpoint.ramp else None
 
     def served(self, port: int, server_name: str | None) -> str:
-        """The leaf that a handshake gets: by canary SNI, by listener, else the preferred one."""
+        """The leaf that a handshake gets: by canary SNI, by listener, else the preferred one; shares are not drawn."""
         pool = self.pool.now
         if server_name == self._canary_path().server_name and self._canary is not None:
             return self._canary
@@ -88,6 +90,7 @@ class PaperEdge:
             settings=self._settings,
             mutual_tls=Direction.OUTBOUND in self.endpoint.directions,
             version=self.writes,
+            shares=self._shares,
         )
 
     async def trunks_presenting(self, sha256: str) -> tuple[str, ...]:
@@ -111,6 +114,8 @@ class PaperEdge:
                 raise RequestRefused("the pool names no certificate, or one that is not uploaded", where=trunk)
             if change.pool != self.pool.now:
                 self.pool.change(self._clock(), change.pool)
+            if self._shares is not None:
+                self._shares = change.shares or (100, *(0 for _ in change.pool[1:]))
         if change.canary is not None:
             self._canary = change.canary or None
         self._settings = change.settings or self._settings

@@ -61,9 +61,10 @@ remove = {remove}
 """
 
 
-def plan_of_two(*, prefer: bool = False, remove: bool = False, **timings: str) -> Plan:
-    """The plan; `prefer` and `remove` ask for approvals, `timings` are entries of its table."""
+def plan_of_two(*, prefer: bool = False, remove: bool = False, ramp: tuple[int, ...] = (), **timings: str) -> Plan:
+    """The plan; `prefer` and `remove` ask for approvals, `ramp` is of the first endpoint, `timings` are a table."""
     text = PLAN.replace("{prefer}", str(prefer).lower()).replace("{remove}", str(remove).lower())
+    text = text.replace('role = "mutual"\n', f'role = "mutual"\nramp = {list(ramp)}\n', 1)
     if timings:
         text += "\n[timings]\n" + "".join(f'{name} = "{value}"\n' for name, value in timings.items())
     return parse_plan(text)
