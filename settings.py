@@ -141,19 +141,28 @@ class GenesysPaths(SettingsModel):
     health: str = "/api/v2/telephony/providers/edge/edge/{edge_id}/health"
 
 
-class GenesysProfile(HttpProfile):
-    """A Genesys Cloud organisation."""
+class GenesysLogin(HttpProfile):
+    """A Genesys Cloud organisation and an OAuth client of it (grant type: client credentials)."""
 
     kind: Literal["genesys"]
     login_url: str
     client_id: str
     client_secret: SecretSource
-    paths: GenesysPaths = GenesysPaths()
 
     @model_validator(mode="after")
     def _https_login_outside_a_lab(self) -> Self:
         _must_be_https(self.login_url, "login_url", lab=self.lab)
         return self
+
+
+class GenesysProfile(GenesysLogin):
+    """A Genesys Cloud organisation as an edge."""
+
+    paths: GenesysPaths = GenesysPaths()
+
+
+class GenesysObserverProfile(GenesysLogin):
+    """A Genesys Cloud organisation as an observer, by its published API (docs/genesys-observer.md)."""
 
 
 class CxonePaths(SettingsModel):
@@ -295,6 +304,7 @@ class Settings(BaseSettings):
     keys: dict[str, VaultKvProfile] = {}
     dns: dict[str, Rfc2136Profile] = {}
     carriers: dict[str, CarrierProfile] = {}
+    observers: dict[str, GenesysObserverProfile] = {}
     notify: dict[str, WebhookProfile] = {}
     probe: ProbeSettings = ProbeSettings()
     identity: str | None = Field(default=None, description="who approves; default: the operating-system user")

@@ -19,6 +19,7 @@ from activities.looks import (
     look_within,
     nothing_new,
 )
+from activities.observing import Observing
 from adapters.edges.base import EdgeHealth
 from adapters.probe.base import ProbeResult, ProbeTarget
 from adapters.registry import Adapters
@@ -113,7 +114,7 @@ class HealthActivities:
     @activity.defn
     async def readiness(self, request: GateRequest) -> GateLook:
         """Step 4: listener up, the platform calls A and B valid, canary handshakes are served B."""
-        return await self._gate("readiness", request, self._readiness)
+        return await self._gate("readiness", request, self._readiness, self._observed)
 
     @activity.defn
     async def soak(self, request: GateRequest) -> GateLook:
@@ -123,7 +124,7 @@ class HealthActivities:
     @activity.defn
     async def verify(self, request: GateRequest) -> GateLook:
         """Step 7: platform and carrier on B, both directions."""
-        return await self._gate("verify", request, self._verify)
+        return await self._gate("verify", request, self._verify, self._observed)
 
     @activity.defn
     async def adopt(self, request: GateRequest) -> GateLook:
@@ -133,13 +134,14 @@ class HealthActivities:
     @activity.defn
     async def drain(self, request: GateRequest) -> GateLook:
         """Before step 9: no active call on A on any trunk, and every known peer seen on B."""
-        return await self._gate("drain", request, self._drain)
+        return await self._gate("drain", request, self._drain, self._observed)
 
-    async def _gate(self, gate: str, request: GateRequest, look: Findings) -> GateLook:
+    async def _gate(self, gate: str, request: GateRequest, *looks: Findings) -> GateLook:
         now = self._clock()
 
         async def judged() -> GateResult:
-            each = await asyncio.gather(*(self._by_itself(look, request, e, now) for e in request.plan.endpoints))
+            endpoints = request.plan.endpoints
+            each = await asyncio.gather(*(self._by_itself(look, request, e, now) for e in endpoints for look in looks))
             return combine(gate, [finding for found in each for finding in found], now)
 
         try:
@@ -305,6 +307,10 @@ class HealthActivities:
             expected="answers, and serves what the pool says",
             endpoint=endpoint.name,
         )
+
+    async def _observed(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
+        """What is said of the trunk on its other side, where the plan names somebody who sees it from there."""
+        return await Observing(self._adapters, endpoint, self._clock).connected()
 
     # -- the guard -----------------------------------------------------------------------------------------------
 

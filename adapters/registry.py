@@ -21,6 +21,8 @@ from adapters.metrics.base import MetricSource
 from adapters.metrics.platform import PlatformMetrics
 from adapters.notify.base import Notifier
 from adapters.notify.webhook import WebhookNotifier
+from adapters.observers.base import Observer
+from adapters.observers.genesys import GenesysObserver
 from adapters.pki.base import CertificateAuthority
 from adapters.pki.vault import VaultAuthority
 from adapters.probe.base import Prober
@@ -29,6 +31,7 @@ from domain.errors import SettingsInvalid
 from settings import (
     CarrierProfile,
     CxoneProfile,
+    GenesysObserverProfile,
     GenesysProfile,
     Rfc2136Profile,
     Settings,
@@ -39,7 +42,7 @@ from settings import (
 
 P = TypeVar("P")
 
-SECTIONS: Final = ("platforms", "pki", "keys", "dns", "carriers", "notify")
+SECTIONS: Final = ("platforms", "pki", "keys", "dns", "carriers", "observers", "notify")
 """The sections of the settings that hold named profiles."""
 
 
@@ -53,6 +56,7 @@ class Adapters:
         self.settings = settings
         self._edges: dict[str, Edge] = {}
         self._carriers: dict[str, Carrier] = {}
+        self._observers: dict[str, Observer] = {}
         self._notifiers: dict[str, Notifier] = {}
         self._authorities: dict[str, VaultAuthority] = {}
         self._custodians: dict[str, VaultKvCustodian] = {}
@@ -75,6 +79,13 @@ class Adapters:
             found: CarrierProfile = _found("carriers", self.settings.carriers, profile)
             self._carriers[profile] = HttpHealthCarrier(profile, found)
         return self._carriers[profile]
+
+    def observer(self, profile: str) -> Observer:
+        """The platform beside the edge of `[observers.<profile>]`."""
+        if profile not in self._observers:
+            found: GenesysObserverProfile = _found("observers", self.settings.observers, profile)
+            self._observers[profile] = GenesysObserver(profile, found)
+        return self._observers[profile]
 
     def notifier(self, profile: str) -> Notifier:
         """The webhook of `[notify.<profile>]`."""
@@ -125,6 +136,8 @@ class Adapters:
                 closing.push_async_callback(edge.close)
             for carrier in self._carriers.values():
                 closing.push_async_callback(carrier.close)
+            for observer in self._observers.values():
+                closing.push_async_callback(observer.close)
             for notifier in self._notifiers.values():
                 closing.push_async_callback(notifier.close)
             for authority in self._authorities.values():

@@ -171,6 +171,19 @@ class Substitutes(PlanModel):
     )
 
 
+class TrunkObserver(PlanModel):
+    """A platform that sees the trunk from its other side; for example Genesys Cloud behind a customer's SBC (BYOC)."""
+
+    profile: Name = Field(description="settings profile under [observers.…]")
+    trunk: Annotated[str, Field(min_length=1)] = Field(description="the observer's own id of the trunk")
+    down_for: Annotated[Duration, Field(le=timedelta(minutes=2))] = Field(
+        default=timedelta(seconds=10), description="what is down for less may be a flap: INCONCLUSIVE, not yet FAIL"
+    )
+    stale_after: Annotated[PositiveDuration, Field(le=timedelta(hours=1))] = Field(
+        default=timedelta(minutes=5), description="older reports of the trunk are no reports"
+    )
+
+
 class Endpoint(PlanModel):
     """One trunk endpoint: a trunk on a platform, the nodes it answers on and the carrier on its other side."""
 
@@ -195,6 +208,7 @@ class Endpoint(PlanModel):
         description="percentages of new connections that B gets, rising, before it gets all; for edges with weights",
     )
     substitutes: Substitutes = Substitutes()
+    observer: TrunkObserver | None = None
 
     @property
     def directions(self) -> tuple[Direction, ...]:

@@ -30,6 +30,7 @@ PLAN_SECTIONS: Mapping[str, type[BaseModel]] = {
     "### `[[endpoints.nodes]]`": p.Node,
     "### `[endpoints.srv]`": p.SrvPreference,
     "### `[endpoints.substitutes]`": p.Substitutes,
+    "### `[endpoints.observer]`": p.TrunkObserver,
     "## `[tls]`": p.TlsWindow,
     "## `[thresholds]`": p.Thresholds,
     "## `[timings]`": p.Timings,
@@ -51,6 +52,7 @@ SETTINGS_SECTIONS: Mapping[str, type[BaseModel]] = {
     "## `[keys.<name>]`, kind `vault-kv`": s.VaultKvProfile,
     "## `[dns.<name>]`, kind `rfc2136`": s.Rfc2136Profile,
     "## `[carriers.<name>]`, kind `http-health`": s.CarrierProfile,
+    "## `[observers.<name>]`, kind `genesys`": s.GenesysObserverProfile,
     "## `[notify.<name>]`, kind `webhook`": s.WebhookProfile,
     "## `[probe]`": s.ProbeSettings,
 }
@@ -125,7 +127,7 @@ def test_every_field_is_described_with_its_default(document: str, heading: str, 
 
 def test_no_model_is_left_out() -> None:
     assert every_model(p.PlanModel) == set(PLAN_SECTIONS.values())
-    bases = {s.HttpProfile, s.VaultAddress}
+    bases = {s.HttpProfile, s.GenesysLogin, s.VaultAddress}
     assert every_model(s.SettingsModel) - bases == set(SETTINGS_SECTIONS.values()) - {s.Settings}
 
 
