@@ -34,19 +34,29 @@ SUITES = ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]
 
 
 class UnreliableTransport(httpx.AsyncBaseTransport):
-    """Real HTTP. `lose` loses the answers of these methods once each; `before` runs before the next of a method."""
+    """Real HTTP. `lose` loses the answers of these methods once each, or with `lose_one` the first of them; `before` runs before the next of a method.
+
+    With `instead` every request goes to that port of this host, and is waited for no longer than 0.3 s.
+    """
 
     def __init__(self) -> None:
         self._wire = httpx.AsyncHTTPTransport()
         self.lose: list[str] = []
+        self.lose_one = False
         self.before: dict[str, Callable[[], None]] = {}
+        self.instead: int | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self.instead is not None:
+            request.url = request.url.copy_with(port=self.instead)
+            request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), 0.3)
         if request.method in self.before:
             self.before.pop(request.method)()
         response = await self._wire.handle_async_request(request)
         if request.method in self.lose and "token" not in request.url.path:
             self.lose.remove(request.method)
+            if self.lose_one:
+                self.lose, self.lose_one = [], False
             await response.aread()
             await response.aclose()
             raise httpx.ReadTimeout("the answer is lost", request=request)
@@ -89,6 +99,8 @@ class PlatformLab:
     faults: ArmedFaults
     transport: UnreliableTransport
     prober: SipTlsProber
+    kind: Canary
+    url: str
     name: str
     """The trunk as a plan writes it."""
     endpoint: Endpoint
@@ -138,7 +150,7 @@ async def platform_lab(
     platform.add_trunk(trunk)
     service, transport = HttpService(app), UnreliableTransport()
     await service.start()
-    edge = _adapter(kind, service.url, transport)
+    edge = cloud_adapter(kind, service.url, transport)
     try:
         yield PlatformLab(
             edge=edge,
@@ -149,6 +161,8 @@ async def platform_lab(
             faults=faults,
             transport=transport,
             prober=SipTlsProber(ProbeSettings.model_validate({"timeout": "10s"}), anchors),
+            kind=kind,
+            url=service.url,
             name=name,
             endpoint=endpoint(trunk=name, probe_addresses=["127.0.0.1"]),
         )
@@ -158,8 +172,11 @@ async def platform_lab(
         await lab_edge.stop()
 
 
-def _adapter(kind: Canary, url: str, transport: httpx.AsyncBaseTransport) -> Edge:
-    secret = {"env": "TEST_LAB_SECRET"}
+def cloud_adapter(
+    kind: Canary, url: str, transport: httpx.AsyncBaseTransport, *, secret_in: str = "TEST_LAB_SECRET"
+) -> Edge:
+    """The adapter of the platform whose canary is of that kind; its secret comes from that environment variable."""
+    secret = {"env": secret_in}
     shared = {"base_url": url, "lab": True, "timeout": "10s"}
     if kind is Canary.SNI:
         genesys = {"kind": "genesys", "login_url": url, "client_id": "id-1", "client_secret": secret}

@@ -48,12 +48,22 @@ def root() -> Authority:
 @cache
 def trunk_leaf(label: str) -> TrunkLeaf:
     """The leaf of that label, made once per process."""
+    return _leaf(NOW + timedelta(days=90))
+
+
+@cache
+def expired_leaf() -> TrunkLeaf:
+    """A leaf whose last second was an hour ago."""
+    return _leaf(NOW - timedelta(hours=1))
+
+
+def _leaf(not_after: datetime) -> TrunkLeaf:
     key, issuer = ec.generate_private_key(ec.SECP256R1()), _intermediate()
     usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     certificate = (
         _builder("trunk.example.com", key, issuer)
         .not_valid_before(NOW - timedelta(hours=24, minutes=10))
-        .not_valid_after(NOW + timedelta(days=90))
+        .not_valid_after(not_after)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("trunk.example.com")]), False)
         .add_extension(x509.ExtendedKeyUsage(usages), False)

@@ -1,0 +1,12 @@
+"""The edges that the conformance kit is run against: a new adapter is one line here (docs/adding-an-edge.md)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance.cloud_edges import cxone, genesys
+
+EDGES = [
+    pytest.param(genesys, id="genesys"),
+    pytest.param(cxone, id="cxone"),
+]
