@@ -6,8 +6,6 @@ What the adapter says is compared with what a handshake is served.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
@@ -23,6 +21,7 @@ from domain.handshakes import Reading, handshakes
 from tests.adapters.trunk_leaves import TrunkLeaf, expired_leaf, key_lines, trunk_leaf
 from tests.conformance.edge_under_test import EdgeUnderTest, state
 from tests.conformance.edges import EDGES
+from tests.lab.waiting import until
 
 A, B, FOREIGN = trunk_leaf("A"), trunk_leaf("B"), trunk_leaf("foreign")
 NAME = "rotation-b-0123456789ab"
@@ -284,11 +283,13 @@ async def test_health_speaks_of_every_certificate_of_the_pool(lab: EdgeUnderTest
 
 
 async def _eventually(lab: EdgeUnderTest, since: datetime, wanted: Callable[[Reading], bool]) -> Reading:
-    """A reading as wanted, as soon as the figures have it; the last one when its time is over."""
-    until = time.monotonic() + lab.counts_within_s
-    while not wanted(found := await reading(lab, since)) and time.monotonic() < until:
-        await asyncio.sleep(0.1)
-    return found
+    """A reading as wanted, as soon as the figures have it. TimeoutError when they do not get it in their time."""
+
+    async def look() -> Reading | None:
+        found = await reading(lab, since)
+        return found if wanted(found) else None
+
+    return await until(look, 2 + lab.counts_within_s)
 
 
 async def test_our_own_handshakes_are_counted_per_certificate_and_marked_synthetic(lab: EdgeUnderTest) -> None:
