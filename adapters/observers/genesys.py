@@ -6,7 +6,6 @@ writes nothing. Permission `telephony:plugin:all`, OAuth scope `telephony:readon
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -53,11 +52,12 @@ class GenesysObserver:
 
     async def trunk(self, trunk: str) -> ObservedTrunk:
         """The trunk and its latest report. Raises `UnexpectedAnswer` for another trunk than the one asked for."""
-        answers = await asyncio.gather(self._get(TRUNK, trunk), self._get(METRICS, trunk))
-        found, metrics = self._http.parse(answers[0], wire.Trunk), self._http.parse(answers[1], wire.Metrics)
-        for response, named in ((answers[0], found.id), (answers[1], metrics.trunk.id if metrics.trunk else trunk)):
-            if named != trunk:
-                raise self._http.unexpected(response, "this is not the trunk that was asked for", f"trunk {named}")
+        answer = await self._get(TRUNK, trunk)
+        clock, found = _clock(answer), self._http.parse(answer, wire.Trunk)
+        self._ensure_same(answer, trunk, found.id)
+        answer = await self._get(METRICS, trunk)
+        metrics = self._http.parse(answer, wire.Metrics)
+        self._ensure_same(answer, trunk, metrics.trunk.id if metrics.trunk else trunk)
         return ObservedTrunk(
             trunk=trunk,
             name=found.name,
@@ -68,7 +68,7 @@ class GenesysObserver:
             inbound_calls=metrics.calls.inbound_call_count,
             outbound_calls=metrics.calls.outbound_call_count,
             heard_at=metrics.event_time,
-            clock=_clock(answers[0]),
+            clock=clock,
         )
 
     async def trusted_roots(self, trunk: str) -> frozenset[str] | None:
@@ -97,6 +97,10 @@ class GenesysObserver:
     async def close(self) -> None:
         """Closes the connections."""
         await self._http.close()
+
+    def _ensure_same(self, response: httpx.Response, asked: str, named: str) -> None:
+        if named != asked:
+            raise self._http.unexpected(response, "this is not the trunk that was asked for", f"trunk {named}")
 
     async def _get(self, path: str, trunk: str) -> httpx.Response:
         return await self._api.send("GET", url_of(self._settings.base_url, path, trunk_id=trunk))

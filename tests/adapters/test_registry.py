@@ -14,6 +14,7 @@ from adapters.edges.genesys import GenesysEdge
 from adapters.keys.vault_kv import VaultKvCustodian
 from adapters.metrics.platform import PlatformMetrics
 from adapters.notify.webhook import WebhookNotifier
+from adapters.observers.genesys import GenesysObserver
 from adapters.pki.vault import VaultAuthority
 from adapters.probe.sip_tls import SipTlsProber
 from adapters.registry import Adapters
@@ -71,6 +72,15 @@ def sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             }
         },
         "carriers": {"acme": {"kind": "http-health", "base_url": "https://carrier.example.com", "token": SECRET}},
+        "observers": {
+            "byoc": {
+                "kind": "genesys",
+                "base_url": "https://api.example.com",
+                "login_url": "https://login.example.com",
+                "client_id": "id",
+                "client_secret": SECRET,
+            }
+        },
         "notify": {"ops": {"kind": "webhook", "base_url": "https://ops.example.com/hook"}},
     }
 
@@ -84,6 +94,7 @@ async def test_each_profile_gets_the_adapter_of_its_kind_built_once(sections: di
     assert isinstance(adapters.edge("genesys-eu"), GenesysEdge)
     assert isinstance(adapters.edge("cxone-us"), CxoneEdge)
     assert isinstance(adapters.carrier("acme"), HttpHealthCarrier)
+    assert isinstance(adapters.observer("byoc"), GenesysObserver)
     assert isinstance(adapters.notifier("ops"), WebhookNotifier)
     assert isinstance(adapters.authority("enterprise"), VaultAuthority)
     assert isinstance(adapters.custodian("custody"), VaultKvCustodian)
@@ -112,6 +123,7 @@ def test_an_unknown_profile_names_section_and_nearest_name(sections: dict[str, A
         adapters.metrics("cxone")
     for build, section in (
         (adapters.carrier, "carriers"),
+        (adapters.observer, "observers"),
         (adapters.notifier, "notify"),
         (adapters.authority, "pki"),
         (adapters.custodian, "keys"),
