@@ -55,6 +55,11 @@ def too_long(where: str, size: int) -> RequestRefused:
     return RequestRefused("the file is too long", where=where, seen=f"{size} bytes", action="correct directory")
 
 
+def cut_short(where: str, seen: str) -> ServerFailed:
+    """The host confirmed a write of which it kept a part."""
+    return ServerFailed("the host kept a part of the content only", where=where, seen=seen, action="look at its disk")
+
+
 def overtaken(where: str) -> ConcurrentEdit:
     """Our temporary file is gone: another writer of this name took it for a leftover."""
     return ConcurrentEdit(

@@ -12,7 +12,7 @@ import asyncssh
 from asyncssh import FXF_CREAT, FXF_EXCL, FXF_WRITE, SFTPAttrs, SFTPClient
 
 from adapters.fence import ensure_in_time
-from adapters.files.failures import not_a_file, of_ssh, overtaken, too_long
+from adapters.files.failures import cut_short, no_permission, not_a_file, of_ssh, overtaken, too_long
 from adapters.files.naming import LONGEST_CONTENT, NEW_MODE, checked, is_leftover, mode_for, temporary_of
 from adapters.files.ssh_session import SshSession
 from domain.errors import RotatorError, Unreachable
@@ -72,12 +72,17 @@ class SftpFiles:
         where = self._place(name)
         if len(content) > LONGEST_CONTENT:
             raise too_long(where, len(content))
+        begun: list[str] = []
 
         async def replace(sftp: SFTPClient) -> None:
-            await self._replace(sftp, name, content, where)
+            await self._replace(sftp, name, content, where, begun)
 
         async with self._one_writer:
-            await self._within(where, replace)
+            try:
+                await self._within(where, replace)
+            except BaseException:
+                await self._take_away(begun)
+                raise
 
     async def remove(self, name: str) -> bool:
         """See `Files`."""
@@ -113,47 +118,68 @@ class SftpFiles:
             failure = of_ssh(error, where=where, user=source.user, known_hosts=source.known_hosts_file)
         raise failure
 
-    async def _replace(self, sftp: SFTPClient, name: str, content: bytes, where: str) -> None:
+    async def _replace(self, sftp: SFTPClient, name: str, content: bytes, where: str, begun: list[str]) -> None:
+        """Adds the temporary file's path to `begun` right before it makes it."""
         existing = await self._regular(sftp, name, where)
         ensure_in_time(where)
         for entry in await self._leftovers(sftp, name):
             await _unlink(sftp, self._path(entry))
         temporary = self._path(temporary_of(name))
+        begun.append(temporary)
+        await self._fill(sftp, temporary, content, existing, where)
+        ensure_in_time(where)
         try:
-            await self._fill(sftp, temporary, content, existing)
-            ensure_in_time(where)
-            try:
-                await sftp.posix_rename(temporary, self._path(name))
-            except asyncssh.SFTPNoSuchFile:
-                raise overtaken(where) from None
-        except BaseException:
-            with contextlib.suppress(asyncssh.Error, OSError):
-                async with asyncio.timeout(_CLEANUP_S):
-                    await _unlink(sftp, temporary)
-            raise
+            await sftp.posix_rename(temporary, self._path(name))
+        except asyncssh.SFTPNoSuchFile:
+            raise overtaken(where) from None
 
-    async def _fill(self, sftp: SFTPClient, temporary: str, content: bytes, existing: SFTPAttrs | None) -> None:
+    async def _take_away(self, begun: list[str]) -> None:
+        """What a failed write left: over a new connection after a timeout, since the old one may wait for ever.
+
+        A rename that the host still makes afterwards then finds nothing to rename.
+        """
+        with contextlib.suppress(asyncssh.Error, OSError, RotatorError):
+            async with asyncio.timeout(_CLEANUP_S):
+                for temporary in begun:
+                    await _unlink(await self._session.sftp(), temporary)
+
+    async def _fill(
+        self, sftp: SFTPClient, temporary: str, content: bytes, existing: SFTPAttrs | None, where: str
+    ) -> None:
         """A new file that only we can read, then its owner, then its content, then its mode: safe in this order alone.
 
-        A server without `fsync@openssh.com` is trusted to write in order.
+        The size is asked for because a server with a full disk may confirm a write of which it kept a part. One without
+        `fsync@openssh.com` is trusted to write in order.
         """
         ours = SFTPAttrs(permissions=NEW_MODE)
         async with sftp.open(temporary, FXF_WRITE | FXF_CREAT | FXF_EXCL, ours, encoding=None) as file:
             await file.setstat(ours)
-            await self._give(sftp, file, existing)
+            await self._give(sftp, file, existing, where)
             await file.write(content)
+            kept = (await file.stat()).size
+            if kept != len(content):
+                raise cut_short(where, f"{kept} of {len(content)} bytes")
             mode = mode_for(content, None if existing is None else existing.permissions)
             await file.setstat(SFTPAttrs(permissions=mode))
             with contextlib.suppress(asyncssh.SFTPOpUnsupported):
                 await file.fsync()
 
-    async def _give(self, sftp: SFTPClient, file: asyncssh.SFTPClientFile, existing: SFTPAttrs | None) -> None:
-        """Owner and group of the existing file; a new one belongs to the directory's owner."""
+    async def _give(
+        self, sftp: SFTPClient, file: asyncssh.SFTPClientFile, existing: SFTPAttrs | None, where: str
+    ) -> None:
+        """Owner and group of the existing file; a new one belongs to the directory's owner.
+
+        Not every server tells a refusal of this from other failures.
+        """
         fresh = await file.stat()
         wanted = existing or await sftp.stat(self._source.directory)
         same = fresh.uid == wanted.uid and (existing is None or fresh.gid == wanted.gid)
-        if not same:
+        if same:
+            return
+        try:
             await file.setstat(SFTPAttrs(uid=wanted.uid, gid=wanted.gid))
+        except asyncssh.SFTPFailure as error:
+            raise no_permission(where, error.reason, f"user {self._source.user}") from None
 
     async def _regular(self, sftp: SFTPClient, name: str, where: str) -> SFTPAttrs | None:
         """The file's attributes, None when it is not there. Raises `RequestRefused` for a link or a directory."""
