@@ -159,6 +159,7 @@ def kamailio_behind_haproxy(
     core_uri: str,
     carrier_uri: str,
     address: str = "127.0.0.1",
+    peers: str = "127.0.0.0/8",
     changes: Callable[[str], str] = lambda text: text,
 ) -> KamailioNode:
     """The SIP server behind HAProxy, not started yet: `one` and `two` are its ports for the two slots, `core` is UDP.
@@ -181,6 +182,7 @@ def kamailio_behind_haproxy(
         "CORE_ADDRESS": f"{address}:{ports['core']}",
         "CORE_URI": core_uri,
         "CARRIER_URI": carrier_uri,
+        "PEERS": peers,
         "CONTROL_TOKEN": TOKEN,
         "TRUNK_NAME": TRUNK,
     }.items():
