@@ -110,7 +110,8 @@ def _verdict(
         return Verdict.FAIL, f"in service, {expected}"
     down = [] if seen.connected else [seen.connected_since]
     down += [ping.since for ping in seen.pings or () if not ping.answered]
-    if any(since is None or seen.clock - since >= patience for since in down):
+    # Clocks of HTTP have whole seconds: what has just gone down lies in their future.
+    if any(since is None or not patience or seen.clock - since >= patience for since in down):
         return Verdict.FAIL, expected
     if down:
         return Verdict.INCONCLUSIVE, f"{expected}; it counts as down after {patience.total_seconds():.0f} s"

@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         help="all calls of this trunk share one connection that never ages out",
     )
     run.add_argument("--dormant-peer", action="store_true", help="a second carrier, silent, that will refuse B")
+    run.add_argument("--observed", action="store_true", help="the Genesys trunk has an observer on its other side")
     run.add_argument("--web-ui", default="http://127.0.0.1:8233", help="Temporal Web UI that the settings name")
     return parser
 
@@ -92,6 +93,7 @@ def _options(arguments: argparse.Namespace) -> WorldOptions:
         other_trunk=arguments.other_trunk,
         persistent=tuple(arguments.persistent),
         dormant_peer=arguments.dormant_peer,
+        observed=arguments.observed,
         tap=arguments.tap,
     )
 

@@ -55,6 +55,7 @@ class EventsApi:
             Route("/lab/clock", self._clock, methods=["POST"]),
             Route("/lab/operator-edit", self._operator_edit, methods=["POST"]),
             Route("/lab/dormant", self._dormant, methods=["POST"]),
+            Route("/lab/observer", self._observer, methods=["POST"]),
         ]
 
     async def _node(self, request: Request) -> Response:
@@ -104,4 +105,19 @@ class EventsApi:
         if self._world.dormant is None:
             raise FieldRefused("this lab has no dormant peer: start it with --dormant-peer")
         self._world.dormant.set_quiet(GENESYS, not body["on"])
+        return JSONResponse(body)
+
+    async def _observer(self, request: Request) -> Response:
+        """Cuts the trunk for who sees it from its other side, takes our root from them, or silences their reports."""
+        fields = {"connected": optional(FLAG), "trusts": optional(FLAG), "reports": optional(FLAG)}
+        body = await read_object(request, fields)
+        observer = self._world.observer
+        if observer is None:
+            raise FieldRefused("this lab has no observer: start it with --observed")
+        if "connected" in body:
+            observer.trunk.cut(not body["connected"])
+        if "trusts" in body:
+            observer.trusts_our_root(body["trusts"])
+        if "reports" in body:
+            observer.trunk.freeze(not body["reports"])
         return JSONResponse(body)

@@ -6,6 +6,8 @@ DOMAIN = "lab.example"
 GENESYS, CXONE = "genesys", "cxone"
 """The trunks, as the lab and the carrier call them."""
 
+OBSERVER = "observer"
+
 GENESYS_FQDN = f"trunk.genesys.{DOMAIN}"
 CXONE_FQDN = f"trunk.cxone.{DOMAIN}"
 CXONE_TARGET_A = f"a.{CXONE_FQDN}"
@@ -19,6 +21,13 @@ EDGE_ID = "edge-1"
 GENESYS_TRUNK = "trunk-1"
 OTHER_TRUNK = "trunk-other"
 CXONE_TRUNK = "trunk-2"
+OBSERVED_TRUNK = "0c1a7d2e-5d1f-4a6b-9d58-3f6c2b7f9a10"
+"""The Genesys trunk's other end, as the published API of the cloud behind it calls it."""
+
+OBSERVER_NAME = "byoc.cloud.example"
+OBSERVER_ADDRESS = "127.0.0.4"
+"""Where that cloud's OPTIONS pings come from."""
+
 CARRIER_NAME = "sbc.carrier.example"
 PROBER_NAME = "prober.carrier.example"
 API_CLIENT = "rotator"

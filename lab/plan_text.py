@@ -61,11 +61,12 @@ def plan_text(
     cxone_peers: Sequence[str],
     genesys_ports: Sequence[int],
     cxone_ports: tuple[int, int],
+    observed: str | None = None,
 ) -> str:
     """One certificate on both trunks.
 
     The peers are the carriers' addresses; `genesys_ports` has one port for each node, `cxone_ports` primary and
-    secondary.
+    secondary. `observed` is the Genesys trunk's id for its observer, if there is one.
     """
     nodes = ", ".join(f'{{ address = "127.0.0.1", port = {port} }}' for port in genesys_ports)
     wait = json.dumps(approvals)
@@ -94,7 +95,7 @@ probe_addresses = ["127.0.0.1"]
 carrier = "carrier-lab"
 carrier_trunk = "genesys"
 test_call = "sip:test@{GENESYS_FQDN}"
-
+{_observer(observed)}
 [[endpoints]]
 name = "cxone"
 platform = "cxone-lab"
@@ -133,4 +134,16 @@ remove = {wait}
 [notifications]
 operations = "ops-lab"
 carrier = "carrier-desk-lab"
+"""
+
+
+def _observer(trunk: str | None) -> str:
+    if trunk is None:
+        return ""
+    return f"""
+[endpoints.observer]
+profile = "genesys-byoc-lab"
+trunk = "{trunk}"
+down_for = "2s"
+stale_after = "5s"
 """

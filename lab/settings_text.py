@@ -20,6 +20,7 @@ class Addresses:
     carrier: str
     dns: tuple[str, int]
     web_ui: str
+    observer: str | None = None
 
 
 def settings_text(directory: Path, addresses: Addresses, role_id: str) -> str:
@@ -88,7 +89,7 @@ lab = true
 base_url = "{addresses.carrier}"
 token = {{ file = {file("carrier.token")} }}
 
-[notify.ops-lab]
+{_observer(addresses.observer, file("observer.secret"))}[notify.ops-lab]
 kind = "webhook"
 lab = true
 base_url = "{addresses.carrier}/v1/alerts"
@@ -105,4 +106,20 @@ timeout = "2s"
 client_certificate_file = {file("prober.pem")}
 client_key_file = {file("prober.key")}
 rate_per_endpoint = 10.0
+"""
+
+
+def _observer(url: str | None, secret_file: str) -> str:
+    """The section of the published API; nothing without one."""
+    if url is None:
+        return ""
+    return f"""\
+[observers.genesys-byoc-lab]
+kind = "genesys"
+lab = true
+base_url = "{url}"
+login_url = "{url}"
+client_id = "{API_CLIENT}"
+client_secret = {{ file = {secret_file} }}
+
 """

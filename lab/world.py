@@ -38,6 +38,9 @@ from lab.lab_names import (
     EDGE_ID,
     GENESYS,
     GENESYS_FQDN,
+    OBSERVED_TRUNK,
+    OBSERVER,
+    OBSERVER_NAME,
     OTHER_TRUNK,
     PROBER_NAME,
     SRV_NAMES,
@@ -63,6 +66,7 @@ from lab.world_files import (
     write_files,
     write_lab_file,
 )
+from lab.world_observer import Observer, observer_of
 from lab.world_parts import World
 from lab.world_taps import tapped
 from lab.world_trunks import add_other_trunk, cxone_trunk, genesys_trunk
@@ -76,7 +80,8 @@ class WorldOptions:
     the start, in seconds. `--speed test` also shortens the load's own long calls. `nodes` is how many nodes the
     Genesys trunk has; with `other_trunk` a second one, on which nobody calls, presents A too. On the trunks in
     `persistent` all calls share one connection. With `dormant_peer` a second carrier is known to the Genesys trunk's
-    plan; it trusts intermediate A alone and calls when told.
+    plan; it trusts intermediate A alone and calls when told. With `observed` the Genesys trunk's other end has an
+    observer, Genesys' published API, which the plan names.
     """
 
     directory: Path
@@ -91,6 +96,7 @@ class WorldOptions:
     other_trunk: bool = False
     persistent: tuple[str, ...] = ()
     dormant_peer: bool = False
+    observed: bool = False
     tap: bool = False
     """The worker's settings name taps (`lab.tap`) instead of the services."""
 
@@ -210,6 +216,9 @@ class _Starting:
         self.cxone, cxone = cxone_trunk(edges.cxone, roots, vault.certificate_a)
         trunks = {GENESYS: genesys, CXONE: cxone}
         self.world = self._world(trunks)
+        if options.observed:
+            self.world.observer = self._observer(genesys)
+            self.world.tokens[OBSERVER] = self.world.observer.tokens
 
     def _world(self, trunks: dict[str, Trunk]) -> World:
         a = trunks[GENESYS].pool[0]
@@ -259,6 +268,16 @@ class _Starting:
                 for name, trunk in trunks.items()
             ],
             resolve=Resolver(self.dns.address, self.dns.port, SRV_NAMES).resolve,
+        )
+
+    def _observer(self, trunk: Trunk) -> Observer:
+        identity = self.ca.issue(OBSERVER_NAME)
+        return observer_of(
+            self.edges.genesys,
+            root_pem=self.vault.root_pem,
+            secret=self.secrets.observer,
+            identity=Identity(identity.certificate_pem, identity.key_pem),
+            calls=lambda: (sum(trunk.live_calls().values()), 0),
         )
 
     def _dormant(self, trunk: Trunk) -> Carrier:
@@ -312,6 +331,10 @@ async def _start_services(stack: contextlib.AsyncExitStack, starting: _Starting,
     genesys_api = GenesysApi(starting.genesys, EDGE_ID, world.tokens[GENESYS], world.log, world.faults)
     cxone_api = CxoneApi(starting.cxone, world.tokens[CXONE], world.log, world.faults)
     control = await _serve(stack, HttpService(ControlApi(world, starting.taps).application))
+    observer_url = None
+    if (observer := world.observer) is not None:
+        observer_url = await _serve(stack, HttpService(observer.api(world.log, world.faults).application))
+        _run_until_stopped(stack, observer.pinger.run())
     addresses = Addresses(
         vault=starting.vault.address,
         genesys=await _serve(stack, HttpService(genesys_api.application)),
@@ -319,6 +342,7 @@ async def _start_services(stack: contextlib.AsyncExitStack, starting: _Starting,
         carrier=await _serve(stack, HttpService(world.carrier_api.application)),
         dns=(dns.address, dns.port),
         web_ui=starting.options.web_ui,
+        observer=observer_url,
     )
     named = addresses if starting.taps is None else await tapped(stack, starting.taps, addresses)
     write_files(directory, _files(starting, directory, named))
@@ -329,6 +353,7 @@ async def _start_services(stack: contextlib.AsyncExitStack, starting: _Starting,
         "genesys": addresses.genesys,
         "cxone": addresses.cxone,
         "carrier": addresses.carrier,
+        "observer": addresses.observer,
         "dns": {"address": dns.address, "port": dns.port},
         "trunks": {
             GENESYS: {
@@ -367,6 +392,7 @@ def _files(starting: _Starting, directory: Path, addresses: Addresses) -> dict[s
             cxone_peers=starting.world.peers(CXONE),
             genesys_ports=starting.edges.genesys_ports,
             cxone_ports=starting.edges.cxone_ports,
+            observed=OBSERVED_TRUNK if options.observed else None,
         ),
     }
 

@@ -25,6 +25,7 @@ class WorldSecrets:
     cxone: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     carrier_token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     operations_token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    observer: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     tsig: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     codec: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
@@ -33,6 +34,7 @@ class WorldSecrets:
         return {
             "genesys.secret": self.genesys,
             "cxone.secret": self.cxone,
+            "observer.secret": self.observer,
             "carrier.token": self.carrier_token,
             "ops.token": self.operations_token,
             "tsig.key": base64.b64encode(self.tsig).decode(),

@@ -15,6 +15,7 @@ from lab.faults import Faults
 from lab.promise import PromiseCheck
 from lab.tokens import Tokens
 from lab.trunk import Trunk
+from lab.world_observer import Observer
 
 _DRAIN_S = 10.0
 _LOOK_AGAIN_S = 0.02
@@ -34,6 +35,7 @@ class World:
     faults: Faults
     promise: PromiseCheck
     log: RequestLog
+    observer: Observer | None = None
     facts: dict[str, object] = field(default_factory=dict)
 
     def peers(self, trunk: str) -> list[str]:

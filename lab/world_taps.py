@@ -25,4 +25,5 @@ async def tapped(stack: contextlib.AsyncExitStack, taps: Taps, services: Address
         genesys=await tap("genesys", services.genesys),
         cxone=await tap("cxone", services.cxone),
         carrier=await tap("carrier", services.carrier),
+        observer=await tap("observer", services.observer) if services.observer is not None else None,
     )

@@ -73,6 +73,7 @@ DOWN_A_MOMENT = {"connected": False, "connected_since": ago(5)}
         (DOWN_LONG, Verdict.FAIL, Verdict.FAIL),
         (DOWN_A_MOMENT, Verdict.INCONCLUSIVE, Verdict.FAIL),
         ({"connected": False, "connected_since": None}, Verdict.FAIL, Verdict.FAIL),
+        ({"connected": False, "connected_since": ago(0.1)}, Verdict.INCONCLUSIVE, Verdict.FAIL),
         ({"pings": (up(EAST), silent(WEST, 11))}, Verdict.FAIL, Verdict.FAIL),
         ({"pings": (up(EAST), silent(WEST, 5))}, Verdict.INCONCLUSIVE, Verdict.FAIL),
         ({"pings": (up(EAST), silent(WEST, None))}, Verdict.FAIL, Verdict.FAIL),
