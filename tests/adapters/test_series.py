@@ -230,7 +230,7 @@ async def test_nothing_now_is_an_empty_answer() -> None:
         (answer([{"metric": {}, "histograms": []}]), UnexpectedAnswer, "values: Field required"),
         (answer([{"metric": {}, "values": []}]), UnexpectedAnswer, "without a value"),
         (answer([{"metric": {}, "values": [[at(1), "NaN"]]}]), UnexpectedAnswer, "no figure; seen: 'NaN'"),
-        (answer([{"metric": {}, "values": [[at(1), "+Inf"]]}]), UnexpectedAnswer, r"no figure; seen: '\\+Inf'"),
+        (answer([{"metric": {}, "values": [[at(1), "+Inf"]]}]), UnexpectedAnswer, r"no figure; seen: '\+Inf'"),
         (answer([{"metric": {}, "values": [[at(1), "many"]]}]), UnexpectedAnswer, "no figure; seen: 'many'"),
         (answer([{"metric": {}, "values": [[at(1), "-1"]]}]), UnexpectedAnswer, "below 0"),
         (answer([], warnings=["a store did not answer"]), UnexpectedAnswer, "warns.*a store did not answer"),
