@@ -39,7 +39,7 @@ PORTS = ("public", "canary", "metrics", "out")
 
 @dataclass
 class HaproxyNode:
-    """One HAProxy in master-worker mode. `sip` holds certificates, sip-pool.cfg and sip-edge.lua; `ports` see `PORTS`."""
+    """One HAProxy, master and worker. `sip` holds certificates, sip-pool.cfg and sip-edge.lua; `ports` see `PORTS`."""
 
     folder: Path
     sip: Path
@@ -188,17 +188,19 @@ async def haproxy_node(
     peers: str = LOOPBACK,
     address: str = LOOPBACK,
     listener: str = LISTENER,
+    ports: Mapping[str, int] | None = None,
     changes: Mapping[str, str] | None = None,
 ) -> AsyncIterator[HaproxyNode]:
     """A running node whose slot `one` holds `a`, alone in the pool, while `two` is empty.
 
     `sip` are the SIP server's addresses behind the slots (nobody by default), which speak PROXY unless `proxy_to_sip`
     is False. With `carrier` (host:port) it calls out, too, trusting `carrier_roots_pem`; with `mutual` it demands
-    client certificates of those roots. `changes` replaces texts of haproxy.cfg, for what an operator may have done.
+    client certificates of those roots. `ports` are those of `free_ports`, for who must know them before.
+    `changes` replaces texts of haproxy.cfg, for what an operator may have done.
     """
     folder.mkdir(parents=True, exist_ok=True)
     run = Path(tempfile.mkdtemp(prefix="hx"))  # a socket's path has room for 107 characters, with HAProxy's suffixes
-    ports = {name: free_port(address) for name in PORTS}
+    ports = ports or free_ports(address)
     node = HaproxyNode(folder, folder / "sip", run, address, listener, ports)
     one, two = sip or (f"{address}:{free_port(address)}", f"{address}:{free_port(address)}")
     values = {
@@ -248,6 +250,11 @@ async def haproxy_node(
     finally:
         await node.kill()
         shutil.rmtree(run, ignore_errors=True)
+
+
+def free_ports(address: str = LOOPBACK) -> dict[str, int]:
+    """A port for each of a node's listeners."""
+    return {name: free_port(address) for name in PORTS}
 
 
 def empty_slot_pem() -> str:
