@@ -100,7 +100,8 @@ def _endpoints(plan: Plan) -> Table:
     for endpoint in plan.endpoints:
         nodes = "\n".join(f"{node.address}:{node.port}" for node in endpoint.nodes)
         cells = (endpoint.name, endpoint.platform, endpoint.fqdn, endpoint.role, endpoint.topology, nodes)
-        table.add_row(*(escape(str(cell)) for cell in (*cells, endpoint.carrier)))
+        sides = endpoint.carrier + (f"\nobserver {endpoint.observer.profile}" if endpoint.observer is not None else "")
+        table.add_row(*(escape(str(cell)) for cell in (*cells, sides)))
     return table
 
 

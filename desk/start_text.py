@@ -22,6 +22,7 @@ def details(plan: Plan) -> str:
     endpoints = [
         f"- **{e.name}**: {e.fqdn} on `{e.platform}`, {e.role}, {e.topology}, {len(e.nodes)} node"
         f"{'s' if len(e.nodes) > 1 else ''}, carrier `{e.carrier}`"
+        + (f", observer `{e.observer.profile}`" if e.observer is not None else "")
         for e in plan.endpoints
     ]
     limits = [

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from desk.exit_codes import MEANINGS, markdown_table
+from desk.start_text import details
+from domain.plan import load_plan
 from settings import SETTINGS_VARIABLE
 from tests.desk.conftest import Run
 
@@ -57,6 +59,13 @@ def test_an_offline_plan_as_json_holds_plan_steps_and_undercut_limits(run: Run, 
 def test_a_plan_without_approvals_has_no_waiting_phase(run: Run, write_plan: Callable[..., str]) -> None:
     plan = write_plan(("[thresholds]", "[approvals]\nprefer = false\nremove = false\n\n[thresholds]"))
     assert "APPROVE" not in run("plan", plan, "--offline").stdout
+
+
+def test_an_observer_is_shown_beside_the_carrier(run: Run, write_plan: Callable[..., str]) -> None:
+    observer = '[endpoints.observer]\nprofile = "byoc"\ntrunk = "trunk-9"\n\n[thresholds]'
+    plan = write_plan(("[thresholds]", observer))
+    assert "observer byoc" in " ".join(run("plan", plan, "--offline").stdout.split())
+    assert "carrier `acme`, observer `byoc`" in details(load_plan(Path(plan)))
 
 
 @pytest.mark.parametrize(
