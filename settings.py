@@ -194,6 +194,60 @@ class CxoneProfile(HttpProfile):
         return self
 
 
+class SniCanary(SettingsModel):
+    """The canary path is a name: a handshake that asks for it (SNI) is served B before B is preferred."""
+
+    kind: Literal["sni"]
+    server_name: str
+
+
+class PortCanary(SettingsModel):
+    """The canary path is a second listener, on which carriers never call."""
+
+    kind: Literal["port"]
+    port: Annotated[int, Field(ge=1, le=65535)]
+
+
+class KamailioHost(SettingsModel):
+    """One node: where it is asked, where it serves, and where its files are."""
+
+    name: str
+    base_url: str = Field(description="its control listener, for example https://10.0.0.10:8443")
+    listener: Annotated[str, Field(pattern=r"^(\[[^]]+\]|[^:]+):\d{1,5}$")] = Field(
+        description="address:port of its TLS listener, as the worker reaches it"
+    )
+    files: FilesSource = Field(description="the directory of tls.cfg, certificates and keys")
+
+
+class KamailioProfile(SettingsModel):
+    """One Kamailio TLS edge on one or more nodes, set up as in deploy/kamailio."""
+
+    kind: Literal["kamailio"]
+    trunk: str = Field(description="TRUNK_NAME of site.cfg; what a plan writes as trunk")
+    nodes: Annotated[tuple[KamailioHost, ...], Field(min_length=1)]
+    token: SecretSource = Field(description="CONTROL_TOKEN of site.cfg")
+    ca_file: Path | None = Field(default=None, description="CA bundle that signs the control listener's certificate")
+    timeout: Timeout = timedelta(seconds=2)
+    trust_anchor_file: Path = Field(
+        description="PEM of the roots that carriers trust: what does not lead there is refused"
+    )
+    tls_config: str = "tls.cfg"
+    server: str = Field(default="server:default", description="section of tls.cfg; * stands for a node's address")
+    client: str | None = Field(default=None, description="section for outbound calls with mutual TLS")
+    canary: Annotated[SniCanary | PortCanary, Field(discriminator="kind")] | None = None
+    longest_call: Timeout = Field(default=timedelta(hours=4), description="no connection may be closed sooner")
+    metrics: PrometheusSource
+    lab: bool = False
+
+    @model_validator(mode="after")
+    def _https_outside_a_lab(self) -> Self:
+        for node in self.nodes:
+            _must_be_https(node.base_url, f"base_url of {node.name}", lab=self.lab)
+        if len({node.name for node in self.nodes}) < len(self.nodes):
+            raise ValueError("two nodes have the same name")
+        return self
+
+
 class VaultAddress(SettingsModel):
     """A Vault-API server (HashiCorp Vault or OpenBao) and how we log in: AppRole or token."""
 
@@ -290,7 +344,7 @@ class CodecSettings(SettingsModel):
         return self
 
 
-PlatformProfile = Annotated[GenesysProfile | CxoneProfile, Field(discriminator="kind")]
+PlatformProfile = Annotated[GenesysProfile | CxoneProfile | KamailioProfile, Field(discriminator="kind")]
 
 
 class Settings(BaseSettings):

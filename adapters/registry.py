@@ -15,6 +15,7 @@ from adapters.dns.rfc2136 import Rfc2136Zone
 from adapters.edges.base import Edge
 from adapters.edges.cxone import CxoneEdge
 from adapters.edges.genesys import GenesysEdge
+from adapters.edges.kamailio import KamailioEdge
 from adapters.keys.base import KeyCustodian
 from adapters.keys.vault_kv import VaultKvCustodian
 from adapters.metrics.base import MetricSource
@@ -33,6 +34,8 @@ from settings import (
     CxoneProfile,
     GenesysObserverProfile,
     GenesysProfile,
+    KamailioProfile,
+    PlatformProfile,
     Rfc2136Profile,
     Settings,
     VaultKvProfile,
@@ -157,10 +160,14 @@ class Adapters:
         )
 
 
-def _edge(name: str, profile: GenesysProfile | CxoneProfile) -> Edge:
-    if isinstance(profile, GenesysProfile):
-        return GenesysEdge(name, profile)
-    return CxoneEdge(name, profile)
+def _edge(name: str, profile: PlatformProfile) -> Edge:
+    match profile:
+        case GenesysProfile():
+            return GenesysEdge(name, profile)
+        case CxoneProfile():
+            return CxoneEdge(name, profile)
+        case KamailioProfile():
+            return KamailioEdge(name, profile)
 
 
 def _found(section: str, profiles: Mapping[str, P], name: str) -> P:

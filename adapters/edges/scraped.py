@@ -32,13 +32,15 @@ async def scraped_reading(
     where: str,
     leaf_of: Callable[[str], str | None],
     call_setups: bool,
+    targets: int = 1,
 ) -> Reading:
     """What the edge counted on the endpoint's trunk in (since, until], all nodes together.
 
     `leaf_of` gives the leaf SHA-256 behind a label `certificate`, None where there is none any more; without
     `call_setups` calls are not asked for. `counters_since` tells when the latest of the counting processes started, if
     that lies in the window: what its predecessor counted after its last scrape is in no figure. At most five requests,
-    all at once. Raises what `Series` raises, and `UnexpectedAnswer` when no node is scraped or a label is unknown.
+    all at once. Raises what `Series` raises, and `UnexpectedAnswer` when no node is scraped, fewer than `targets` of
+    them are, or a label is unknown.
     """
     selector = f'{{trunk="{_quoted(endpoint.trunk)}"}}'
     (handshakes, heard), (calls, heard_of_calls), starts = await asyncio.gather(
@@ -52,6 +54,13 @@ async def scraped_reading(
             where=where,
             seen=f"nothing for {START_METRIC}{selector}",
             action="let Prometheus scrape every node of the edge (docs/edge-metrics.md)",
+        )
+    if len(starts) < targets:
+        raise UnexpectedAnswer(
+            "Prometheus does not scrape every node of the trunk",
+            where=where,
+            seen=f"{len(starts)} of {targets}: {', '.join(start.labels.get('instance', '?') for start in starts)}",
+            action="compare its targets with the nodes of the settings",
         )
     handshakes_by, calls_by = _by_key(handshakes, where), _by_key(calls, where)
     return Reading(
