@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 
 from domain.errors import SettingsInvalid
-from domain.plan import Duration
+from domain.plan import Duration, PositiveDuration
 from domain.validation import describe_problems
 
 SETTINGS_VARIABLE = "SIP_ROTATE_SETTINGS"
@@ -235,7 +235,7 @@ class KamailioProfile(SettingsModel):
     server: str = Field(default="server:default", description="section of tls.cfg; * stands for a node's address")
     client: str | None = Field(default=None, description="section for outbound calls with mutual TLS")
     canary: Annotated[SniCanary | PortCanary, Field(discriminator="kind")] | None = None
-    longest_call: Timeout = Field(default=timedelta(hours=4), description="no connection may be closed sooner")
+    longest_call: PositiveDuration = Field(default=timedelta(hours=4), description="no connection may be closed sooner")
     metrics: PrometheusSource
     lab: bool = False
 
