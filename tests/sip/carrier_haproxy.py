@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.ports import LOOPBACK, free_port
-from tests.sip.programs import Program, listens
+from tests.sip.programs import Program
 
 CALLERS_ADDRESS = "127.0.0.4"
 """Where the SIPp callers' TLS connections come from: a peer of its own beside the lab's carrier and the prober."""
@@ -20,8 +20,7 @@ CALLERS_ADDRESS = "127.0.0.4"
 class CarrierCounters:
     """HAProxy's figures of its connections to the edge, all nodes together, since its start.
 
-    `connection_errors` are TCP connects and TLS handshakes that failed (nothing is tried twice, and nothing resumed),
-    `aborts` connections that the edge cut off.
+    `connection_errors` are TCP connects and TLS handshakes that failed, `aborts` connections that the edge cut off.
     """
 
     sessions: int
@@ -32,9 +31,9 @@ class CarrierCounters:
 class CarrierHaproxy:
     """The carrier's side of a trunk: `callers` is where SIPp sends (TCP), `contact` what leads back to SIPp.
 
-    `edges` are the nodes behind the name `fqdn`; connections take turns. With `identity` (PEM: chain and key) it shows
-    a client certificate, and accepts calls and callees' requests on a TLS port of its own, where with `mutual` it
-    demands a certificate that `root` verifies. Without `verify` it takes any certificate.
+    `identity_pem` holds its certificate and key. It shows the certificate to who demands one, and serves it at
+    `inbound`, where callees' requests arrive; with `mutual` it demands a certificate there that `root` verifies.
+    Nothing is tried twice and no session is resumed.
     """
 
     def __init__(
@@ -42,34 +41,31 @@ class CarrierHaproxy:
         directory: Path,
         *,
         fqdn: str,
-        edges: Sequence[tuple[str, int]],
         root: Path,
-        identity_pem: str | None = None,
+        identity_pem: str,
         mutual: bool = False,
         address: str = CALLERS_ADDRESS,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.callers = (LOOPBACK, free_port())
         self.sipp_port = free_port()
-        self.inbound = (address, free_port(address)) if identity_pem else None
+        self.inbound = (address, free_port(address))
         self._socket = Path(tempfile.mkdtemp(prefix="hc")) / "admin.sock"
-        identity = directory / "carrier-identity.pem"
-        if identity_pem:
-            identity.touch(0o600)
-            identity.write_text(identity_pem)
-        configuration = directory / "carrier.cfg"
-        configuration.write_text(self._configuration(fqdn, edges, root, identity if identity_pem else None, mutual))
-        self._program = Program("carrier-haproxy", ["haproxy", "-db", "-f", str(configuration)], directory)
-        self._address = address
+        self._fqdn, self._root, self._mutual = fqdn, root, mutual
+        self._identity, self._file = directory / "carrier-identity.pem", directory / "carrier.cfg"
+        self._identity.touch(0o600)
+        self._identity.write_text(identity_pem)
+        self._program = Program("carrier-haproxy", ["haproxy", "-db", "-f", str(self._file)], directory)
 
     @property
-    def contact(self) -> str | None:
+    def contact(self) -> str:
         """The URI at which callees reach SIPp (RFC 3261 section 8.1.1.8), by TLS."""
-        return f"sip:caller@{self.inbound[0]}:{self.inbound[1]};transport=tls" if self.inbound else None
+        return f"sip:caller@{self.inbound[0]}:{self.inbound[1]};transport=tls"
 
-    async def start(self) -> None:
-        """Returns when it takes calls."""
-        await self._program.start(lambda: listens(*self.callers))
+    async def start(self, edges: Sequence[tuple[str, int]]) -> None:
+        """Returns when it takes calls. `edges` are the nodes behind the trunk's name; connections take turns."""
+        self._file.write_text(self._configuration(edges))
+        await self._program.start(self._answers)
 
     async def stop(self) -> None:
         """Cuts off what is left."""
@@ -86,6 +82,13 @@ class CarrierHaproxy:
             aborts=sum(int(row["srv_abrt"]) for row in servers),
         )
 
+    async def _answers(self) -> bool:
+        """Its sockets are open; asked without a connection that it would hand on to the edge."""
+        try:
+            return bool(await self._ask("show info"))
+        except OSError:
+            return False
+
     async def _ask(self, command: str) -> str:
         reader, writer = await asyncio.open_unix_connection(self._socket)
         try:
@@ -95,27 +98,14 @@ class CarrierHaproxy:
         finally:
             writer.close()
 
-    def _configuration(
-        self, fqdn: str, edges: Sequence[tuple[str, int]], root: Path, identity: Path | None, mutual: bool
-    ) -> str:
-        own = f" crt {identity}" if identity else ""
-        tls = f"ssl verify required ca-file {root} verifyhost {fqdn} sni str({fqdn}) no-ssl-reuse{own}"
+    def _configuration(self, edges: Sequence[tuple[str, int]]) -> str:
+        name, own = self._fqdn, self._identity
+        tls = f"ssl crt {own} verify required ca-file {self._root} verifyhost {name} sni str({name}) no-ssl-reuse"
+        source = self.inbound[0]
         nodes = "\n".join(
-            f"    server node{n} {host}:{port} source {CALLERS_ADDRESS if not self.inbound else self.inbound[0]} {tls}"
-            for n, (host, port) in enumerate(edges, 1)
+            f"    server node{n} {host}:{port} source {source} {tls}" for n, (host, port) in enumerate(edges, 1)
         )
-        demanded = f" ca-file {root} verify required" if mutual else ""
-        inbound = (
-            f"""
-frontend contact
-    bind {self.inbound[0]}:{self.inbound[1]} ssl crt {identity}{demanded}
-    default_backend sipp
-backend sipp
-    server sipp {LOOPBACK}:{self.sipp_port}
-"""
-            if self.inbound
-            else ""
-        )
+        demanded = f" ca-file {self._root} verify required" if self._mutual else ""
         return f"""\
 global
     stats socket {self._socket} mode 600 level admin
@@ -131,4 +121,9 @@ frontend callers
 backend edge
     balance roundrobin
 {nodes}
-{inbound}"""
+frontend contact
+    bind {self.inbound[0]}:{self.inbound[1]} ssl crt {own}{demanded}
+    default_backend sipp
+backend sipp
+    server sipp {LOOPBACK}:{self.sipp_port}
+"""

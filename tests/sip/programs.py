@@ -30,18 +30,6 @@ async def until(condition: Callable[[], Awaitable[object]], what: str, patience_
         raise TimeoutError(f"waited {patience_s:.0f} s in vain for: {what}") from None
 
 
-async def listens(host: str, port: int) -> bool:
-    """Somebody accepts TCP connections there."""
-    try:
-        _, writer = await asyncio.open_connection(host, port)
-    except OSError:
-        return False
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return True
-
-
 class Program:
     """One process group. `log` is the file that gets what it prints."""
 
