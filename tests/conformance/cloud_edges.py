@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,6 +13,7 @@ from adapters.edges.base import Canary, Edge
 from adapters.probe.base import ProbeResult
 from tests.adapters.platform_lab import PlatformLab, UnreliableTransport, cloud_adapter, platform_lab
 from tests.adapters.trunk_leaves import trunk_leaf
+from tests.conformance.dead_ends import closed_port, silent_port
 
 
 class CloudEdge:
@@ -54,24 +54,15 @@ class CloudEdge:
 
     @asynccontextmanager
     async def unreachable(self) -> AsyncIterator[None]:
-        with socket.socket() as taken:  # bound and not listening: nothing answers, and nobody else gets the port
-            taken.bind(("127.0.0.1", 0))
-            async with self._instead(taken.getsockname()[1]):
-                yield
+        with closed_port() as self._lab.transport.instead:
+            yield
+        self._lab.transport.instead = None
 
     @asynccontextmanager
     async def slow(self) -> AsyncIterator[None]:
-        with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts, and nobody ever answers
-            async with self._instead(silent.getsockname()[1]):
-                yield
-
-    @asynccontextmanager
-    async def _instead(self, port: int) -> AsyncIterator[None]:
-        self._lab.transport.instead = port
-        try:
+        with silent_port() as self._lab.transport.instead:
             yield
-        finally:
-            self._lab.transport.instead = None
+        self._lab.transport.instead = None
 
     def stranger(self) -> Edge:
         os.environ["TEST_LAB_STRANGER"] = "wr0ng-s3cret"
@@ -81,8 +72,6 @@ class CloudEdge:
         await self._lab.trunk.edge.set_listening(False)
         await asyncio.sleep(0)
         await self._lab.trunk.edge.set_listening(True)
-
-    def forget_figures(self) -> None:
         self._lab.trunk.ledger.reset()
 
 

@@ -59,11 +59,7 @@ class EdgeUnderTest(Protocol):
         ...
 
     async def restart(self) -> None:
-        """The edge's own process ends and starts again from what it has written down."""
-        ...
-
-    def forget_figures(self) -> None:
-        """The counters begin at zero."""
+        """The edge's own process ends and starts again from what it has written down; its counters begin at zero."""
         ...
 
 

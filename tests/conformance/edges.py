@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.conformance.cloud_edges import cxone, genesys
+from tests.conformance.kamailio_edges import kamailio
 
 EDGES = [
     pytest.param(genesys, id="genesys"),
     pytest.param(cxone, id="cxone"),
+    pytest.param(kamailio, id="kamailio", marks=pytest.mark.sip),
 ]

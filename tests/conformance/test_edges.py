@@ -311,7 +311,6 @@ async def test_counters_that_began_anew_lose_nothing_unsaid(lab: EdgeUnderTest) 
     since = datetime.now(UTC)
     assert (await lab.probe()).good
     await _eventually(lab, since, lambda r: handshakes(r.samples).successes >= 1)
-    lab.forget_figures()
     await lab.restart()
     assert (await lab.probe()).good
     found = await _eventually(lab, since, lambda r: r.reset_within() or handshakes(r.samples).successes >= 2)
