@@ -36,6 +36,7 @@ from domain.gates import (
     not_checked,
     same_processes,
     soak_findings,
+    soaked_long_enough,
     verify_findings,
 )
 from domain.guard import GuardFinding, GuardVerdict, guard_endpoint, is_news
@@ -211,7 +212,8 @@ class HealthActivities:
         count = max(1, min(request.plan.probes_a_look, round(rate * request.interval.total_seconds())))
         probes = await self._canary(request, endpoint, count=count, call=True)
         findings = [self._canary_finding(endpoint, probe, request.sha256_b) for probe in probes if not probe.good]
-        reading = await self._platform(endpoint, request.since, self._clock())
+        reading = await _since_reset(self._platform, endpoint, request.since, self._clock())
+        findings += soaked_long_enough(reading, request.since, now=now, soak=request.plan.timings.soak)
         return findings + soak_findings(
             endpoint,
             reading,
@@ -223,8 +225,8 @@ class HealthActivities:
 
     async def _verify(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
         platform, carrier = await asyncio.gather(
-            self._platform(endpoint, request.since, now),
-            self._carrier(endpoint, request.since, now),
+            _since_reset(self._platform, endpoint, request.since, now),
+            _since_reset(self._carrier, endpoint, request.since, now),
         )
         baseline = None
         if request.baseline_since is not None and request.before_prefer is not None:
@@ -244,7 +246,7 @@ class HealthActivities:
         since = max(request.since, now - request.plan.timings.adopt_window)
         return adopt_findings(
             endpoint,
-            await self._platform(endpoint, since, now),
+            await _since_reset(self._platform, endpoint, since, now),
             sha256_b=request.sha256_b,
             thresholds=request.plan.thresholds,
             now=self._clock(),
@@ -419,6 +421,23 @@ class HealthActivities:
             endpoint=endpoint.name,
             synthetic=True,
         )
+
+
+async def _since_reset(
+    read: Callable[[Endpoint, datetime, datetime], Awaitable[Reading]],
+    endpoint: Endpoint,
+    since: datetime,
+    until: datetime,
+) -> Reading:
+    """The window, or what is left of it since its counters began anew: that much the figures cover.
+
+    An edge that restarts in the middle of a gate must not leave it undecided for ever.
+    """
+    reading = await read(endpoint, since, until)
+    begun = reading.counters_since
+    if begun is None or not since < begun < until:
+        return reading
+    return await read(endpoint, begun, until)
 
 
 _WORST: Sequence[GuardVerdict] = (GuardVerdict.BREACH, GuardVerdict.BLIND, GuardVerdict.QUIET, GuardVerdict.HEALTHY)

@@ -210,6 +210,22 @@ def soak_findings(
     return findings
 
 
+def soaked_long_enough(reading: Reading, since: datetime, *, now: datetime, soak: timedelta) -> list[Finding]:
+    """Step 5: figures whose counters began anew after `since` have to cover a whole soak time again."""
+    over = reading.since + soak
+    if reading.since <= since or now >= over:
+        return []
+    return [
+        Finding(
+            check=f"{reading.reporter} figures",
+            verdict=Verdict.INCONCLUSIVE,
+            seen=f"counters were reset at {reading.since:%H:%M:%S}, and the soak time began again",
+            expected=f"figures until {over:%H:%M:%S}",
+            endpoint=reading.endpoint,
+        )
+    ]
+
+
 def _by_carrier(endpoint: Endpoint, name: str) -> bool:
     """True where the plan has the carrier speak for the platform on `handshakes` or `call setups`."""
     substitutes = endpoint.substitutes

@@ -337,6 +337,59 @@ async def test_a_gate_that_flaps_keeps_back_that_it_sees_again_but_not_its_decis
     assert look.result.verdict is Verdict.PASS
 
 
+# -- counters that begin anew ------------------------------------------------------------------------------------------
+
+
+class Restarted(Sources):
+    """Both trunks' edges restarted at `reset`; what they count is good."""
+
+    def __init__(self, reset: datetime) -> None:
+        on_a, on_b = (
+            sample(sha256=s, peer="192.0.2.10", handshakes=tally(700), call_setups=tally(700)) for s in (A, B)
+        )
+        own = sample(sha256=B, synthetic=True, handshakes=tally(700), call_setups=tally(700))
+        seen = reading(on_a, on_b, own, counters_since=reset)
+        told = reading(on_b.model_copy(update={"reporter": Reporter.CARRIER}), reporter=Reporter.CARRIER)
+        super().__init__({"east": seen, "west": seen}, told)
+        self.settings = SimpleNamespace(probe=SimpleNamespace(rate_per_endpoint=1.0))
+
+    def edge(self, profile: str) -> Any:
+        return self
+
+    def prober(self) -> Any:
+        return self
+
+    async def read_trunk(self, trunk: str) -> Any:
+        return SimpleNamespace(canary=B, canary_path=SimpleNamespace(port=None, server_name="canary"))
+
+    async def probe(self, target: ProbeTarget) -> Any:
+        return SimpleNamespace(good=True, leaf_sha256=B, text=lambda: "good")
+
+
+@pytest.mark.parametrize(
+    ("ago", "verdict"), [(timedelta(minutes=14), Verdict.INCONCLUSIVE), (timedelta(minutes=15), Verdict.PASS)]
+)
+async def test_soak_begins_again_when_the_edge_restarted_and_passes_a_whole_soak_time_later(
+    ago: timedelta, verdict: Verdict
+) -> None:
+    activities = HealthActivities(cast(Adapters, Restarted(NOW - ago)), clock=lambda: NOW)
+    request = gate(since=NOW - timedelta(minutes=20), not_before=NOW - timedelta(minutes=5), one_look=True)
+    result = (await ActivityEnvironment().run(activities.soak, request)).result
+    assert result is not None
+    assert result.verdict is verdict, result.reason
+    assert ("the soak time began again" in result.reason) is (verdict is Verdict.INCONCLUSIVE)
+
+
+@pytest.mark.parametrize("name", ["verify", "adopt"])
+async def test_a_gate_judges_what_was_counted_since_a_restart(name: str) -> None:
+    activities = HealthActivities(cast(Adapters, Restarted(NOW - timedelta(minutes=1))), clock=lambda: NOW)
+    request = gate(since=NOW - timedelta(minutes=20), one_look=True)
+    result = (await ActivityEnvironment().run(getattr(activities, name), request)).result
+    assert result is not None
+    assert "counters were reset" not in result.reason
+    assert (result.verdict is Verdict.PASS) is (name == "verify"), "half of the new calls are on A"
+
+
 # -- DRAIN -------------------------------------------------------------------------------------------------------------
 
 
