@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from lab.bao import BaoFailed
+from lab.external_trunks import ExternalTrunk
 from lab.faults import FAULTS
 from lab.lab_names import CXONE, GENESYS
 from lab.vault_setup import VaultNotFresh
@@ -70,6 +71,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--dormant-peer", action="store_true", help="a second carrier, silent, that will refuse B")
     run.add_argument("--observed", action="store_true", help="the Genesys trunk has an observer on its other side")
+    run.add_argument(
+        "--external",
+        action="append",
+        default=[],
+        type=ExternalTrunk.parsed,
+        metavar="NAME[:mutual]",
+        help="a trunk whose edge is started by somebody else, who says where it listens (POST /lab/external)",
+    )
     run.add_argument("--web-ui", default="http://127.0.0.1:8233", help="Temporal Web UI that the settings name")
     return parser
 
@@ -94,6 +103,7 @@ def _options(arguments: argparse.Namespace) -> WorldOptions:
         persistent=tuple(arguments.persistent),
         dormant_peer=arguments.dormant_peer,
         observed=arguments.observed,
+        external=tuple(arguments.external),
         tap=arguments.tap,
     )
 

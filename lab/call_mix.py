@@ -23,12 +23,14 @@ class CallShape:
 class CallMix:
     """The proportions. Short calls last 0.3–1 s; a call of `long_s` seconds starts every `long_every_s`.
 
-    Without `outbound` the calls that would be the platform's are the carrier's.
+    Without `outbound` the calls that would be the platform's are the carrier's; without `callee_hangs_up` every BYE is
+    the caller's.
     """
 
     long_s: float = 12.0
     long_every_s: float = 4.0
     outbound: bool = True
+    callee_hangs_up: bool = True
 
     def shape(self, number: int, *, long: bool) -> CallShape:
         """The `number`-th call: 2 of 5 outbound, 1 of 6 on a shared connection, 1 of 4 with a re-INVITE."""
@@ -36,7 +38,7 @@ class CallMix:
             direction="OUTBOUND" if self.outbound and number % 5 in (1, 3) else "INBOUND",
             hold_s=self.long_s if long else 0.3 + 0.1 * (number * 3 % 8),
             reinvite=long or number % 4 == 0,
-            bye_from="callee" if number % 3 == 0 else "caller",
+            bye_from="callee" if self.callee_hangs_up and number % 3 == 0 else "caller",
             new_connection=number % 6 != 5,
         )
 

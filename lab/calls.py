@@ -208,6 +208,7 @@ class UserAgent:
         call.dialog.remote_tag = (answer.to_addr.tag if answer.to_addr else None) or ""
         if answer.contact:
             call.dialog.remote_target = stringify_uri(answer.contact[0].uri)
+        call.dialog.route_set = [*reversed(answer.headers.get("record-route"))]
         call.dialog.confirm()
         return CallResult(status, await home._converse(call, hold_s, reinvite, bye_from))
 
@@ -365,6 +366,7 @@ class UserAgent:
 
     def _ring(self, request: SipRequest) -> None:
         call = Call(create_dialog_from_request(request), "callee")
+        call.dialog.route_set = [*request.headers.get("record-route")]  # in their order (RFC 3261, 12.1.1)
         self._reply(request, 100)
         status = self._screen()
         if status >= 300:
@@ -433,6 +435,9 @@ class UserAgent:
             response.headers.set_single("To", request.headers.get_first("to") or "")
         if request.method == "OPTIONS" or status == 405:
             response.headers.set_single("Allow", _ALLOW)
+        if request.method == "INVITE" and 100 < status < 300:
+            for route in request.headers.get("record-route"):
+                response.headers.append("Record-Route", route)
         if request.method == "INVITE" and status == 200:
             response.headers.set_single("Content-Type", "application/sdp")
             response.body = self._session_description()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from starlette.requests import Request
@@ -41,6 +42,10 @@ _SECONDS = Field(
     lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 3600,
     "seconds from 0 to 3600",
 )
+_TARGET = Field(
+    lambda value: isinstance(value, str) and re.fullmatch(r"\d+(\.\d+){3}:\d{1,5}", value) is not None,
+    "an IPv4 address and a port, with a colon between them",
+)
 
 
 class EventsApi:
@@ -56,6 +61,7 @@ class EventsApi:
             Route("/lab/operator-edit", self._operator_edit, methods=["POST"]),
             Route("/lab/dormant", self._dormant, methods=["POST"]),
             Route("/lab/observer", self._observer, methods=["POST"]),
+            Route("/lab/external", self._external, methods=["POST"]),
         ]
 
     async def _node(self, request: Request) -> Response:
@@ -121,3 +127,22 @@ class EventsApi:
         if "reports" in body:
             observer.trunk.freeze(not body["reports"])
         return JSONResponse(body)
+
+    async def _external(self, request: Request) -> Response:
+        """Where an external trunk's edge listens (nowhere: no more calls), how it is called, whether B is trusted."""
+        external = self._world.external
+        name = exactly(*(trunk.name for trunk in external.trunks))
+        fields = {"trunk": name, "targets": optional(list_of(_TARGET)), "persistent": optional(FLAG)}
+        body = await read_object(request, {**fields, "distrust_b": optional(FLAG)})
+        if "persistent" in body:
+            external.carrier.set_persistent(body["trunk"], body["persistent"])
+        if "distrust_b" in body:
+            external.distrust_b(body["trunk"], body["distrust_b"])
+        if "targets" in body:
+            external.call(body["trunk"], [_target(text) for text in body["targets"]])
+        return JSONResponse(body)
+
+
+def _target(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host, int(port)

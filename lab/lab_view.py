@@ -25,6 +25,7 @@ def state(world: World) -> dict[str, object]:
         "time": time_text(now()),
         "certificate_a": world.certificate_a,
         "trunks": {name: _trunk(world, trunk, calls[name]) for name, trunk in world.trunks.items()},
+        "external": {trunk.name: _external(world, trunk.name, calls[trunk.name]) for trunk in world.external.trunks},
         "dormant": _dormant(world),
         "violations": [_violation(one) for one in world.promise.violations],
         "promise_checks": world.promise.checks,
@@ -91,9 +92,7 @@ def _trunk(world: World, trunk: Trunk, calls: CallStatistics) -> dict[str, objec
         "active_calls": trunk.live_calls(),
         "waiting_calls": trunk.edge.waiting_calls,
         "calls": _calls(calls),
-        "last_losses": [
-            {"at": time_text(loss.at), "direction": loss.direction, "cause": loss.cause} for loss in calls.losses
-        ],
+        "last_losses": _losses(calls),
         "handshakes": {"platform": _handshakes(trunk.ledger), "carrier": _handshakes(carrier_ledger)},
         "frozen": {"platform": trunk.ledger.frozen, "carrier": carrier_ledger.frozen},
         "srv": [
@@ -106,6 +105,19 @@ def _trunk(world: World, trunk: Trunk, calls: CallStatistics) -> dict[str, objec
             for record in world.zone.srv(SRV_NAMES[trunk.name])
         ],
     }
+
+
+def _external(world: World, name: str, calls: CallStatistics) -> dict[str, object]:
+    """What the carrier knows of a trunk whose edge is not the lab's."""
+    return {
+        "calls": _calls(calls),
+        "last_losses": _losses(calls),
+        "handshakes": {"carrier": _handshakes(world.carrier.ledger(name))},
+    }
+
+
+def _losses(calls: CallStatistics) -> list[dict[str, str]]:
+    return [{"at": time_text(loss.at), "direction": loss.direction, "cause": loss.cause} for loss in calls.losses]
 
 
 def _dormant(world: World) -> dict[str, object] | None:

@@ -23,6 +23,7 @@ from lab.cxone_api import CxoneApi
 from lab.dialogs import Dialogs
 from lab.dns_server import DnsServer, UpdateKey
 from lab.edge import ADDRESS, Edge
+from lab.external_trunks import ExternalTargets, ExternalTrunk, ExternalTrunks, external_files
 from lab.faults import FAULTS, Faults
 from lab.genesys_api import GenesysApi
 from lab.http_service import HttpService
@@ -81,7 +82,7 @@ class WorldOptions:
     Genesys trunk has; with `other_trunk` a second one, on which nobody calls, presents A too. On the trunks in
     `persistent` all calls share one connection. With `dormant_peer` a second carrier is known to the Genesys trunk's
     plan; it trusts intermediate A alone and calls when told. With `observed` the Genesys trunk's other end has an
-    observer, Genesys' published API, which the plan names.
+    observer, Genesys' published API, which the plan names. The edges of the `external` trunks are somebody else's.
     """
 
     directory: Path
@@ -97,6 +98,7 @@ class WorldOptions:
     persistent: tuple[str, ...] = ()
     dormant_peer: bool = False
     observed: bool = False
+    external: tuple[ExternalTrunk, ...] = ()
     tap: bool = False
     """The worker's settings name taps (`lab.tap`) instead of the services."""
 
@@ -114,7 +116,7 @@ async def running_world(options: WorldOptions) -> AsyncIterator[World]:
         raise KeyError(", ".join(sorted(faulty)))
     async with contextlib.AsyncExitStack() as stack:
         prepare_directory(directory)
-        vault, bao_pid = await _start_vault(stack, options.vault, directory)
+        vault, bao_pid = await _start_vault(stack, options, directory)
         edges = await _start_edges(stack, ca, options)
         taps = Taps() if options.tap else None
         dns = await _start_dns(stack, edges, secrets, taps)
@@ -145,10 +147,10 @@ class _Edges:
 
 
 async def _start_vault(
-    stack: contextlib.AsyncExitStack, given: tuple[str, str] | None, directory: Path
+    stack: contextlib.AsyncExitStack, options: WorldOptions, directory: Path
 ) -> tuple[VaultLab, int | None]:
     """The PKI, and the process id of our own OpenBao if there is one."""
-    pid: int | None = None
+    given, pid = options.vault, None
     if given is None:
         bao = Bao(directory)
         stack.push_async_callback(asyncio.to_thread, bao.stop)
@@ -158,7 +160,7 @@ async def _start_vault(
         set_up,
         *given,
         common_name=GENESYS_FQDN,
-        dns_names=CERTIFICATE_DNS_NAMES,
+        dns_names=(*CERTIFICATE_DNS_NAMES, *(trunk.fqdn for trunk in options.external)),
         ip_addresses=CERTIFICATE_ADDRESSES,
     )
     return vault, pid
@@ -215,6 +217,8 @@ class _Starting:
             add_other_trunk(self.genesys, genesys, edges.other)
         self.cxone, cxone = cxone_trunk(edges.cxone, roots, vault.certificate_a)
         trunks = {GENESYS: genesys, CXONE: cxone}
+        resolver = Resolver(dns.address, dns.port, SRV_NAMES)
+        self.targets = ExternalTargets(options.external, resolver.resolve)
         self.world = self._world(trunks)
         if options.observed:
             self.world.observer = self._observer(genesys)
@@ -223,6 +227,7 @@ class _Starting:
     def _world(self, trunks: dict[str, Trunk]) -> World:
         a = trunks[GENESYS].pool[0]
         carrier = self._carrier(trunks)
+        external = self._external(carrier)
         anchors = CarrierAnchors(carrier, self.vault.root_pem, self.vault.intermediate_a_pem)
         faults, log = Faults(a.sha256, self.options.faults), RequestLog()
         leaf_a_pem = a.chain.leaf.public_bytes(Encoding.PEM).decode()
@@ -243,10 +248,11 @@ class _Starting:
             zone=self.dns.zone,
             carrier=carrier,
             dormant=self._dormant(trunks[GENESYS]) if self.options.dormant_peer else None,
-            carrier_api=self._carrier_api(trunks, carrier, faults, log),
+            carrier_api=self._carrier_api(trunks, external, faults, log),
             faults=faults,
             promise=promise,
             log=log,
+            external=external,
         )
 
     def _carrier(self, trunks: dict[str, Trunk]) -> Carrier:
@@ -266,8 +272,19 @@ class _Starting:
                     mix=mix,
                 )
                 for name, trunk in trunks.items()
-            ],
-            resolve=Resolver(self.dns.address, self.dns.port, SRV_NAMES).resolve,
+            ]
+            + [trunk.as_carrier_trunk() for trunk in self.options.external],
+            resolve=self.targets.resolve,
+        )
+
+    def _external(self, carrier: Carrier) -> ExternalTrunks:
+        return ExternalTrunks(
+            self.options.external,
+            self.targets,
+            carrier,
+            self.options.call_rate,
+            self.vault.root_pem,
+            self.vault.intermediate_a_pem,
         )
 
     def _observer(self, trunk: Trunk) -> Observer:
@@ -297,13 +314,17 @@ class _Starting:
         carrier.set_trust(self.vault.intermediate_a_pem, True)
         return carrier
 
-    def _carrier_api(self, trunks: dict[str, Trunk], carrier: Carrier, faults: Faults, log: RequestLog) -> CarrierApi:
+    def _carrier_api(
+        self, trunks: dict[str, Trunk], external: ExternalTrunks, faults: Faults, log: RequestLog
+    ) -> CarrierApi:
+        directions = {name: trunk.directions for name, trunk in trunks.items()}
+        directions |= {trunk.name: trunk.directions for trunk in external.trunks}
         return CarrierApi(
-            {name: (carrier.ledger(name), trunk.directions) for name, trunk in trunks.items()},
+            {name: (external.carrier.ledger(name), its) for name, its in directions.items()},
             carrier_token=self.secrets.carrier_token,
             operations_token=self.secrets.operations_token,
             log=log,
-            trunk_up=lambda name: trunks[name].up(),
+            trunk_up=lambda name: trunks[name].up() if name in trunks else external.up(name),
             health_down=faults.carrier_health_down,
         )
 
@@ -368,6 +389,7 @@ async def _start_services(stack: contextlib.AsyncExitStack, starting: _Starting,
                 "secondary_port": edges.cxone_ports[1],
             },
         },
+        "external": world.external.facts(),
         "certificate_a": world.certificate_a,
         "peer_address": world.carrier.address,
         "dormant_address": world.dormant.address if world.dormant else None,
@@ -380,6 +402,7 @@ def _files(starting: _Starting, directory: Path, addresses: Addresses) -> dict[s
     options, prober = starting.options, starting.ca.issue(PROBER_NAME)
     return {
         **starting.secrets.files(),
+        **(external_files(starting.vault.certificate_a, starting.ca) if options.external else {}),
         "secret-id": starting.vault.secret_id,
         "root.pem": starting.vault.root_pem,
         "prober.pem": prober.certificate_pem,

@@ -11,6 +11,7 @@ from lab.api_guard import RequestLog
 from lab.carrier import Carrier
 from lab.carrier_api import CarrierApi
 from lab.dns_zone import Zone
+from lab.external_trunks import ExternalTrunks
 from lab.faults import Faults
 from lab.promise import PromiseCheck
 from lab.tokens import Tokens
@@ -35,6 +36,7 @@ class World:
     faults: Faults
     promise: PromiseCheck
     log: RequestLog
+    external: ExternalTrunks
     observer: Observer | None = None
     facts: dict[str, object] = field(default_factory=dict)
 
