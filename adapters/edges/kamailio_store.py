@@ -82,12 +82,11 @@ class KamailioStore:
         return tuple(found)
 
     async def key_file(self, kept: Kept, noted: str | None = None) -> str | None:
-        """The file with the key of that leaf: the one `noted` for it in tls.cfg, the one of its name, or inside it."""
+        """The file with the key of that leaf: the one `noted` in tls.cfg, the one of its name, or any that fits."""
         for file in dict.fromkeys(filter(None, (noted, kept.name + KEY_SUFFIX, kept.file))):
-            content = await self._files.read(file)
-            if content is not None and key_spki_sha256(content) == kept.spki:
+            if await self._holds_key(file, kept.spki):
                 return file
-        return None
+        return next(iter(await self._keys_of(kept.spki)), None)
 
     async def write(self, name: str, chain_pem: str, private_key: SecretStr) -> Kept:
         """Both files, read back. What is there already is not written again.
@@ -97,11 +96,12 @@ class KamailioStore:
         file, content = name + CHAIN_SUFFIX, chain_pem.encode()
         there = await self._files.read(file)
         wanted = Kept(file, chain_in(content))
-        if there is not None and Kept(file, chain_in(there) or wanted.chain).sha256 != wanted.sha256:
+        if there is not None and chain_in(there)[:1] != wanted.chain[:1]:
+            other = Kept(file, chain_in(there)).sha256 if chain_in(there) else "none that can be read"
             raise RequestRefused(
                 f"the name {name} is taken by another certificate",
                 where=self._files.where,
-                seen=f"{file}: leaf {Kept(file, chain_in(there)).sha256}, ours is {wanted.sha256}",
+                seen=f"{file}: leaf {other}, ours is {wanted.sha256}",
                 action="delete that certificate from the edge if nothing uses it",
             )
         if there != content:
@@ -120,25 +120,26 @@ class KamailioStore:
     async def remove(self, sha256: str, in_use: Sequence[str]) -> bool:
         """Removes every key of that leaf, then every chain of it; a key file that tls.cfg uses stays.
 
-        Also removes what an interrupted write of these files left behind. False when there was nothing of it.
+        Also removes what an interrupted write of these files left behind. False when there was nothing of it. A file
+        with both goes as the chain that it is.
         """
         removed = False
         for kept in [kept for kept in await self.kept() if kept.sha256 == sha256]:
             keys = await self._keys_of(kept.spki)
             for file in dict.fromkeys((*keys, kept.name + KEY_SUFFIX)):
-                if file not in in_use and (file in keys or await self._files.read(file) is None):
+                ours = file in keys or await self._files.read(file) is None
+                if ours and file not in in_use and file != kept.file:
                     await self._files.remove(file)
             await self._files.remove(kept.file)
             removed = True
         return removed
 
     async def _keys_of(self, spki: str) -> list[str]:
-        found = []
-        for file in await self._files.names():
-            content = await self._files.read(file)
-            if content is not None and key_spki_sha256(content) == spki and not chain_in(content):
-                found.append(file)
-        return found
+        return [file for file in await self._files.names() if await self._holds_key(file, spki)]
+
+    async def _holds_key(self, file: str, spki: str) -> bool:
+        content = await self._files.read(file)
+        return content is not None and key_spki_sha256(content) == spki
 
 
 def leaf_by_serial(kept: Sequence[Kept]) -> Mapping[str, str]:
