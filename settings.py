@@ -248,6 +248,65 @@ class KamailioProfile(SettingsModel):
         return self
 
 
+class HaproxyHost(SettingsModel):
+    """One node: the command line of its HAProxy master (`-S`), and where its files are."""
+
+    name: str
+    runtime: Annotated[str, Field(pattern=r"^((unix|ssh):/.+|tcp:(\[[^]]+\]|[^:]+):\d{1,5})$")] = Field(
+        description="unix:/path, ssh:/path (on the host of files, through SSH), or tcp:host:port"
+    )
+    files: FilesSource = Field(description="the directory of certificates, keys and sip-pool.cfg")
+    ca_file: Path | None = Field(default=None, description="tcp by TLS: CA bundle that signs its certificate")
+    client_certificate_file: Path | None = Field(default=None, description="tcp by TLS: PEM, if one is demanded")
+    client_key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _kinds_fit(self) -> Self:
+        if self.runtime.startswith("ssh:") and self.files.kind != "sftp":
+            raise ValueError('runtime = "ssh:…" goes through the SSH server of files, so files needs kind = "sftp"')
+        return self
+
+    def in_clear(self) -> bool:
+        """True when keys would cross a network that is not this host's own."""
+        host = self.runtime.removeprefix("tcp:").rpartition(":")[0].strip("[]")
+        local = host == "localhost" or host == "::1" or host.startswith("127.")
+        return self.runtime.startswith("tcp:") and self.ca_file is None and not local
+
+
+class HaproxyProfile(SettingsModel):
+    """One public listener of HAProxy on one or more nodes, set up as in deploy/haproxy."""
+
+    kind: Literal["haproxy"]
+    listener: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(
+        description="name of the public frontend; what a plan writes as trunk"
+    )
+    nodes: Annotated[tuple[HaproxyHost, ...], Field(min_length=1)]
+    pool_file: str = "sip-pool.cfg"
+    canary_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        default=None, description="port of the frontend <listener>-canary; none: no canary path"
+    )
+    mutual_tls: bool = Field(default=False, description="the listener demands client certificates")
+    call_setups: bool = Field(default=False, description="the SIP server behind counts calls per slot, for Prometheus")
+    trust_anchor_file: Path = Field(
+        description="PEM of the roots that carriers trust: what does not lead there is refused"
+    )
+    timeout: Timeout = timedelta(seconds=2)
+    metrics: PrometheusSource
+    lab: bool = False
+
+    @model_validator(mode="after")
+    def _keys_stay_secret(self) -> Self:
+        if len({node.name for node in self.nodes}) < len(self.nodes):
+            raise ValueError("two nodes have the same name")
+        clear = [node.name for node in self.nodes if node.in_clear()]
+        if clear and not self.lab:
+            raise ValueError(
+                f"runtime of {', '.join(clear)}: a private key would cross the network in clear; use ssh:, or tcp: "
+                "with ca_file (in profiles marked lab = true it may)"
+            )
+        return self
+
+
 class VaultAddress(SettingsModel):
     """A Vault-API server (HashiCorp Vault or OpenBao) and how we log in: AppRole or token."""
 
@@ -344,7 +403,9 @@ class CodecSettings(SettingsModel):
         return self
 
 
-PlatformProfile = Annotated[GenesysProfile | CxoneProfile | KamailioProfile, Field(discriminator="kind")]
+PlatformProfile = Annotated[
+    GenesysProfile | CxoneProfile | KamailioProfile | HaproxyProfile, Field(discriminator="kind")
+]
 
 
 class Settings(BaseSettings):

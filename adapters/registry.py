@@ -15,6 +15,7 @@ from adapters.dns.rfc2136 import Rfc2136Zone
 from adapters.edges.base import Edge
 from adapters.edges.cxone import CxoneEdge
 from adapters.edges.genesys import GenesysEdge
+from adapters.edges.haproxy import HaproxyEdge
 from adapters.edges.kamailio import KamailioEdge
 from adapters.keys.base import KeyCustodian
 from adapters.keys.vault_kv import VaultKvCustodian
@@ -34,6 +35,7 @@ from settings import (
     CxoneProfile,
     GenesysObserverProfile,
     GenesysProfile,
+    HaproxyProfile,
     KamailioProfile,
     PlatformProfile,
     Rfc2136Profile,
@@ -166,6 +168,8 @@ def _edge(name: str, profile: PlatformProfile) -> Edge:
             return GenesysEdge(name, profile)
         case CxoneProfile():
             return CxoneEdge(name, profile)
+        case HaproxyProfile():
+            return HaproxyEdge(name, profile)
         case KamailioProfile():
             return KamailioEdge(name, profile)
 

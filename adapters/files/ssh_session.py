@@ -39,6 +39,12 @@ class SshSession:
                 self._sftp = await self._connection.start_sftp_client()
             return self._sftp
 
+    async def unix_socket(self, path: str) -> tuple[asyncssh.SSHReader[bytes], asyncssh.SSHWriter[bytes]]:
+        """A connection to a socket on the host (`direct-streamlocal@openssh.com`). Raises as `sftp` does."""
+        await self.sftp()
+        assert self._connection is not None, "it was opened for SFTP"
+        return await self._connection.open_unix_connection(path, encoding=None)
+
     def drop(self) -> None:
         """Gives the connection up at once: what it still had to say is not waited for."""
         connection, self._connection, self._sftp = self._connection, None, None

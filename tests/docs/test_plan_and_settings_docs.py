@@ -45,6 +45,8 @@ SETTINGS_SECTIONS: Mapping[str, type[BaseModel]] = {
     "`[platforms.<name>.paths]`, kind `genesys`": s.GenesysPaths,
     "## `[platforms.<name>]`, kind `cxone`": s.CxoneProfile,
     "`[platforms.<name>.paths]`, kind `cxone`": s.CxonePaths,
+    "## `[platforms.<name>]`, kind `haproxy`": s.HaproxyProfile,
+    "Nodes of kind `haproxy`": s.HaproxyHost,
     "## `[platforms.<name>]`, kind `kamailio`": s.KamailioProfile,
     "Nodes of kind `kamailio`": s.KamailioHost,
     "Canary of kind `sni`": s.SniCanary,
