@@ -12,7 +12,7 @@ from typing import Final
 from adapters.edges.kamailio_host import KamailioNode, RpcRefused
 from adapters.edges.kamailio_look import Look
 from adapters.edges.kamailio_sections import Owned, owned_by
-from adapters.edges.kamailio_tls import CERTIFICATE, file_name
+from adapters.edges.kamailio_tls import CERTIFICATE, PRIVATE_KEY, directory_of, file_name
 from adapters.edges.kamailio_wire import SharedMemory, Socket, TcpInfo, TcpOptions, TlsOptions
 from domain.errors import RequestRefused, UnexpectedAnswer
 from domain.plan import duration_text
@@ -116,6 +116,10 @@ async def tls_file(node: KamailioNode, profile: KamailioProfile) -> Problems:
 
 def _files(look: Look, owned: Owned) -> Problems:
     found = []
+    paths = [section.value(setting) for section in owned.all() for setting in (CERTIFICATE, PRIVATE_KEY)]
+    if len(directories := {directory_of(path) for path in paths}) > 1:
+        seen = ", ".join(sorted(map(str, directories)))
+        found.append(f"the sections that are rotated name files in several directories ({seen}): move them into one")
     for section in owned.all():
         if look.leaf_in(section) is None:
             path = section.value(CERTIFICATE)

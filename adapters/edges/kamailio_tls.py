@@ -127,10 +127,14 @@ def file_name(path: str | None) -> str | None:
     return None if path is None else path.rpartition("/")[2] or None
 
 
+def directory_of(path: str | None) -> str | None:
+    """All of a path but its last part, with the slash."""
+    return None if path is None else path.removesuffix(file_name(path) or "")
+
+
 def in_directory_of(path: str, name: str) -> str:
     """Another file beside the one of that path."""
-    directory, slash, _ = path.rpartition("/")
-    return f"{directory}{slash}{name}"
+    return f"{directory_of(path)}{name}"
 
 
 def _with_note(text: str, line: str) -> str:

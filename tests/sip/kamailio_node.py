@@ -36,11 +36,16 @@ class KamailioNode:
     main: str
     address: str
     ports: Mapping[str, int]
+    control_host: str | None = None
+    """The name in the certificate of the control listener, where that speaks TLS."""
+    shared_memory_mb: int = 64
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
     def control_url(self) -> str:
         """Where the rotator and Prometheus ask, with `TOKEN` as bearer."""
+        if self.control_host is not None:
+            return f"https://{self.control_host}:{self.ports['control']}"
         return f"http://{self.address}:{self.ports['control']}"
 
     @property
@@ -64,7 +69,8 @@ class KamailioNode:
 
     def start(self) -> Self:
         """Starts it, and waits until its control port is open. Fails with the end of its log."""
-        command = ["kamailio", "-f", self.main, "-DD", "-E", "-m", "64", "-M", "8", "-w", ".", "-Y", "run"]
+        memory = ["-m", str(self.shared_memory_mb), "-M", "8"]
+        command = ["kamailio", "-f", self.main, "-DD", "-E", *memory, "-w", ".", "-Y", "run"]
         with (self.directory / "kamailio.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
@@ -116,18 +122,20 @@ def kamailio_edge(
     canary: str | None = "sni",
     peers: str = "127.0.0.0/8",
     longest_call_s: int = 14400,
+    control: tuple[str, str, str] | None = None,
     changes: Callable[[str], str] = lambda text: text,
 ) -> KamailioNode:
     """A TLS edge that serves this chain, not started yet. `canary` is "sni", "port" or None.
 
     With `carrier_roots_pem` calls go out with mutual TLS; without, [client:default] has no certificate and trusts all.
+    With `control` – a name that leads here, chain and key – the control listener speaks TLS, otherwise plain HTTP.
     `changes` edits kamailio.cfg, for what an operator may have done to it.
     """
     ports = {name: free_port(address) for name in ("sips", "canary", "core", "control")}
     site = _shipped("site.cfg")
     site = _defined(site, "TLS_LISTENER", f"tls:{address}:{ports['sips']}")
     site = _defined(site, "CORE_LISTENER", f"udp:{address}:{ports['core']}")
-    site = _defined(site, "CONTROL_LISTENER", f"tcp:{address}:{ports['control']}")
+    site = _defined(site, "CONTROL_LISTENER", f"{'tls' if control else 'tcp'}:{address}:{ports['control']}")
     site = _defined(site, "CONTROL_PORT", str(ports["control"]))
     site = _defined(site, "LONGEST_CALL", str(longest_call_s))
     if canary == "port":
@@ -143,9 +151,12 @@ def kamailio_edge(
     }.items():
         site = _substituted(site, name, value)
     _prepare(directory, "kamailio.cfg", site, changes)
-    node = KamailioNode(directory, "kamailio.cfg", address, ports)
+    node = KamailioNode(directory, "kamailio.cfg", address, ports, control_host=control[0] if control else None)
     node.tls_directory.mkdir(mode=0o700)
     node.tls_cfg.write_text(_tls_cfg(node, canary=canary, mutual=carrier_roots_pem is not None))
+    if control is not None:
+        (node.tls_directory / "control.chain.pem").write_text(control[1])
+        _write_secret(node.tls_directory / "control.key", control[2])
     (node.tls_directory / "trunk.chain.pem").write_text(chain_pem)
     _write_secret(node.tls_directory / "trunk.key", key_pem)
     (node.tls_directory / "carrier-roots.pem").write_text(carrier_roots_pem or "")
@@ -209,15 +220,18 @@ def _prepare(directory: Path, main: str, site: str, changes: Callable[[str], str
 
 def _tls_cfg(node: KamailioNode, *, canary: str | None, mutual: bool) -> str:
     text = _shipped("tls.cfg").replace("/etc/kamailio/tls/", f"{node.tls_directory}/")
-    text = _without_section(text, "[server:10.0.0.10:8443]")
+    if node.control_host is None:
+        text = _without_section(text, "[server:10.0.0.10:8443]")
+    else:
+        text = _replaced(text, "[server:10.0.0.10:8443]", f"[server:{node.address}:{node.ports['control']}]")
     if canary == "port":
         text = _replaced(text, "[server:any]", f"[server:{node.address}:{node.ports['canary']}]")
         text = _replaced(text, "server_name = canary.trunk.example.com\n", "")
     elif canary is None:
         text = _without_section(text, "[server:any]")
     if not mutual:
-        text = text[: text.index("[client:default]")]
-        text += "[client:default]\nmethod = TLSv1.2+\nverify_certificate = no\nrequire_certificate = no\n"
+        text = _without_section(text, "[client:default]")
+        text += "\n[client:default]\nmethod = TLSv1.2+\nverify_certificate = no\nrequire_certificate = no\n"
     return text
 
 

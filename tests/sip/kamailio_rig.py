@@ -77,8 +77,8 @@ class TappedFiles(LocalFiles):
 class TappedHttp(httpx.AsyncBaseTransport):
     """Real HTTP, every command that changes something with interference. With `port`, all goes to that port instead."""
 
-    def __init__(self, tap: Interference) -> None:
-        self._wire = httpx.AsyncHTTPTransport()
+    def __init__(self, tap: Interference, ca_file: Path | None = None) -> None:
+        self._wire = httpx.AsyncHTTPTransport(verify=ssl.create_default_context(cafile=ca_file))
         self._tap = tap
         self.port: int | None = None
 
@@ -208,7 +208,10 @@ async def kamailio_rig(
     outbound: bool = False,
     metrics_url: str = "http://127.0.0.1:9",
     changes: Callable[[str], str] = lambda text: text,
-    token: str | None = None,
+    control: tuple[str, str, str] | None = None,
+    ca_file: Path | None = None,
+    longest_call_s: int = 14400,
+    shared_memory_mb: int = 64,
 ) -> AsyncIterator[Rig]:
     """Everything up, A alone served."""
     core = Core()
@@ -223,14 +226,18 @@ async def kamailio_rig(
             carrier_roots_pem=root().pem if outbound else None,
             canary=canary,
             changes=changes,
+            control=control,
+            longest_call_s=longest_call_s,
         )
         for number in range(nodes)
     ]
+    for node in kamailios:
+        node.shared_memory_mb = shared_memory_mb
     tap = Interference()
-    http = TappedHttp(tap)
+    http = TappedHttp(tap, ca_file)
     edge = KamailioEdge(
         "edge",
-        profile(folder, kamailios, canary=canary, outbound=outbound, metrics_url=metrics_url, token=token),
+        profile(folder, kamailios, canary=canary, outbound=outbound, metrics_url=metrics_url, ca_file=ca_file),
         transport=http,
         open_files=lambda source: TappedFiles(_directory(source), tap),
     )
@@ -257,11 +264,12 @@ def profile(
     canary: str | None = "sni",
     outbound: bool = False,
     metrics_url: str = "http://127.0.0.1:9",
-    token: str | None = None,
+    token: str = TOKEN,
+    ca_file: Path | None = None,
 ) -> KamailioProfile:
     """The settings of an edge on these nodes."""
     (folder / "roots.pem").write_text(root().pem)
-    (folder / "token").write_text(token or TOKEN)
+    (folder / "token").write_text(token)
     return KamailioProfile(
         kind="kamailio",
         trunk=TRUNK,
@@ -279,13 +287,15 @@ def profile(
         client="client:default" if outbound else None,
         canary=_canary(canary, nodes[0]),  # type: ignore[arg-type]
         metrics=PrometheusSource(base_url=metrics_url, lab=True),
-        lab=True,
+        ca_file=ca_file,
+        lab=ca_file is None,
     )
 
 
 def carrier_of(folder: Path, leaf: TrunkLeaf | None = None) -> CarrierServer:
     """A carrier's listener that demands a certificate under the edge's root."""
     own = leaf or trunk_leaf("carrier")
+    folder.mkdir(exist_ok=True)
     for name, text in {
         "carrier.pem": own.chain_pem,
         "carrier.key": own.private_key.get_secret_value(),

@@ -244,7 +244,7 @@ async def test_a_call_that_the_carrier_never_took_has_no_certificate(tmp_path: P
         await settled(1)
         (sample,) = (await read(since)).samples
         assert (sample.sha256, sample.direction, sample.peer) == (None, Direction.OUTBOUND, None)
-        assert 'certificate="",direction="outbound",peer=""' in await _metrics(rig)
+        assert 'certificate="none",direction="outbound",peer=""' in await _metrics(rig)
         assert (sample.call_setups.attempts, sample.call_setups.successes) == (1, 0)
 
 
