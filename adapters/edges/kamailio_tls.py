@@ -16,7 +16,7 @@ from typing import Final
 CERTIFICATE: Final = "certificate"
 PRIVATE_KEY: Final = "private_key"
 
-_NOTE: Final = re.compile(r"^#[ \t]*rotation:.*?(?=\r?\n|\Z)", re.M)
+_NOTE: Final = re.compile(r"^# rotation: version .*?(?=\r?\n|\Z)", re.M)
 _NOTED: Final = re.compile(
     r"# rotation: version (\d{1,18}) pool ((?:[0-9a-f]{64})(?:,[0-9a-f]{64})*|-) canary ([0-9a-f]{64}|-)"
 )
