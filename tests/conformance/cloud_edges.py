@@ -29,6 +29,9 @@ class CloudEdge:
     async def probe(self, *, canary: bool = False) -> ProbeResult:
         return await self._lab.probe(canary=canary)
 
+    async def count(self) -> None:
+        """The platform counts by itself."""
+
     def changes(self) -> int:
         return len(self._lab.writes())
 
@@ -64,9 +67,12 @@ class CloudEdge:
             yield
         self._lab.transport.instead = None
 
-    def stranger(self) -> Edge:
+    @asynccontextmanager
+    async def stranger(self) -> AsyncIterator[Edge]:
         os.environ["TEST_LAB_STRANGER"] = "wr0ng-s3cret"
-        return cloud_adapter(self._lab.kind, self._lab.url, UnreliableTransport(), secret_in="TEST_LAB_STRANGER")
+        edge = cloud_adapter(self._lab.kind, self._lab.url, UnreliableTransport(), secret_in="TEST_LAB_STRANGER")
+        yield edge
+        await edge.close()
 
     async def restart(self) -> None:
         await self._lab.trunk.edge.set_listening(False)

@@ -26,6 +26,10 @@ class EdgeUnderTest(Protocol):
         """A fresh handshake and OPTIONS, on the trunk's usual way or on the canary path."""
         ...
 
+    async def count(self) -> None:
+        """Whoever collects the edge's figures is up when this returns; without it they need not be there."""
+        ...
+
     def changes(self) -> int:
         """How many changes of certificates or of the trunk the server has carried out."""
         ...
@@ -54,8 +58,8 @@ class EdgeUnderTest(Protocol):
         """The management side answers later than the adapter's timeout."""
         ...
 
-    def stranger(self) -> Edge:
-        """The adapter with credentials that the server does not know."""
+    def stranger(self) -> AbstractAsyncContextManager[Edge]:
+        """The adapter with credentials that the server does not know; a secret among them contains `wr0ng`."""
         ...
 
     async def restart(self) -> None:

@@ -30,8 +30,8 @@ class KamailioUnderTest:
 
     counts_within_s = 10.0
 
-    def __init__(self, rig: Rig, folder: Path) -> None:
-        self._rig, self._folder = rig, folder
+    def __init__(self, rig: Rig, scraping: Prometheus, folder: Path) -> None:
+        self._rig, self._scraping, self._folder = rig, scraping, folder
         self._prober = SipTlsProber(ProbeSettings.model_validate({"timeout": "10s"}), folder / "roots.pem")
         self.edge: Edge = rig.edge
         self.endpoint = endpoint(trunk=TRUNK, probe_addresses=["127.0.0.1"])
@@ -44,6 +44,9 @@ class KamailioUnderTest:
             server_name = path.server_name or FQDN
         target = ProbeTarget(address=node.address, port=node.ports["sips"], server_name=server_name, identity=FQDN)
         return await self._prober.probe(target)
+
+    async def count(self) -> None:
+        await self._scraping.start()
 
     def changes(self) -> int:
         return len(self._rig.tap.done)
@@ -86,10 +89,13 @@ class KamailioUnderTest:
             yield
         self._rig.http.port = None
 
-    def stranger(self) -> Edge:
+    @asynccontextmanager
+    async def stranger(self) -> AsyncIterator[Edge]:
         (self._folder / "stranger").mkdir()
         settings = profile(self._folder / "stranger", self._rig.nodes, token="wr0ng")
-        return KamailioEdge("stranger", settings, transport=httpx.AsyncHTTPTransport())
+        edge = KamailioEdge("stranger", settings, transport=httpx.AsyncHTTPTransport())
+        yield edge
+        await edge.close()
 
     async def restart(self) -> None:
         await asyncio.to_thread(self._rig.node.restart)
@@ -100,7 +106,6 @@ async def kamailio(folder: Path) -> AsyncIterator[KamailioUnderTest]:
     """One node that presents A, scraped."""
     async with kamailio_rig(folder / "edge") as rig:
         scraping = Prometheus(folder / "prometheus", [Target(rig.node.control_url.removeprefix("http://"), TOKEN)])
-        await scraping.start()
         rig.http = TappedHttp(rig.tap)
         rig.edge = KamailioEdge(
             "edge",
@@ -109,7 +114,7 @@ async def kamailio(folder: Path) -> AsyncIterator[KamailioUnderTest]:
             open_files=lambda source: TappedFiles(rig.node.tls_directory, rig.tap),
         )
         try:
-            yield KamailioUnderTest(rig, folder / "edge")
+            yield KamailioUnderTest(rig, scraping, folder / "edge")
         finally:
             await rig.edge.close()
             await scraping.stop()
