@@ -26,8 +26,9 @@ MODULES: Final = frozenset(
 PROCESS_SAFE: Final = (5, 8)
 """The first version that can keep OpenSSL 3's state apart between processes (tls_threads_mode)."""
 
-SPARE: Final = 20 * 300 * 1024
-"""Bytes that have to be free beyond the threshold below which TLS stops: twenty reloads, which give nothing back."""
+SPARE: Final = 20 * 600 * 1024
+"""Bytes that have to be free beyond the threshold below which TLS stops: for twenty reloads, each of which keeps some
+600 KiB for good (5.6.3, twelve processes, four sections)."""
 
 Problems = tuple[str, ...]
 Check = Callable[[KamailioNode, KamailioProfile], Awaitable[Problems]]

@@ -133,11 +133,11 @@ async def test_lifetimes_reach_over_the_longest_call_or_have_no_end(
 
 
 async def test_modules_and_memory(tmp_path: Path) -> None:
-    answers = {**HEALTHY, "core.modules": sorted(checks.MODULES - {"dialog", "tcpops"}), "core.shmmem": {"free": 2**23}}
+    answers = {**HEALTHY, "core.modules": sorted(checks.MODULES - {"dialog", "tcpops"}), "core.shmmem": {"free": 12 * 2**20}}
     lacking = node(tmp_path, answers)
     assert await checks.modules(lacking, profile(tmp_path)) == ("modules are missing: load dialog, tcpops",)
     (memory,) = await checks.memory(lacking, profile(tmp_path))
-    assert memory.startswith("8 MiB of shared memory are free and TLS stops below 6 MiB")
+    assert memory.startswith("12 MiB of shared memory are free and TLS stops below 6 MiB")
     fit = node(tmp_path, HEALTHY)
     assert await checks.modules(fit, profile(tmp_path)) + await checks.memory(fit, profile(tmp_path)) == ()
 

@@ -72,7 +72,7 @@ def _without_rotation(text: str) -> str:
             {"changes": _without_rotation},
             ["does not know /rotation/state", "load dialog, htable, rtimer, tcpops", "include rotation.cfg"],
         ),
-        ({"shared_memory_mb": 12}, ["MiB of shared memory are free", "restart Kamailio with more"]),
+        ({"shared_memory_mb": 16}, ["MiB of shared memory are free", "restart Kamailio with more"]),
     ],
     ids=["children", "lifetimes", "no rotation.cfg", "memory"],
 )
