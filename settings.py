@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -269,7 +270,10 @@ class HaproxyHost(SettingsModel):
     def in_clear(self) -> bool:
         """True when keys would cross a network that is not this host's own."""
         host = self.runtime.removeprefix("tcp:").rpartition(":")[0].strip("[]")
-        local = host == "localhost" or host == "::1" or host.startswith("127.")
+        try:
+            local = ip_address(host).is_loopback
+        except ValueError:
+            local = host == "localhost"
         return self.runtime.startswith("tcp:") and self.ca_file is None and not local
 
 

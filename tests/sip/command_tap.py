@@ -24,13 +24,14 @@ class CommandTap:
     """One node's command line with interference. `done` are the changes that were carried out, payloads apart.
 
     `before` is called with each request that changes something, before it is passed on; what it raises ends the
-    connection instead. With `lose_answer` the next change is carried out and its answer lost. `asked` counts requests
-    of any kind. While `silent`, requests are taken and never answered.
+    connection instead. With `lose_answer` the next change is carried out and its answer lost; with `swallow` changes are
+    said to be made, and are not. `asked` counts requests of any kind. While `silent`, none is answered.
     """
 
     master: Path
     before: Callable[[str], None] = nothing
     lose_answer: bool = False
+    swallow: bool = False
     silent: bool = False
     asked: int = 0
     done: list[str] = field(default_factory=list)
@@ -78,6 +79,9 @@ class CommandTap:
                 self.before(change)
             except ConnectionError:
                 return
+        if changes and self.swallow:
+            writer.write(b"\n" * request.count(b"\n"))
+            return
         from_master, to_master = await asyncio.open_unix_connection(self.master)
         try:
             to_master.write(request)
