@@ -35,6 +35,11 @@ LONGEST_LINE: Final = 1024 * 1024
 LONGEST_PAYLOAD: Final = 15_000
 """Bytes: `tune.bufsize` is 16384, and what does not fit is dropped without a word."""
 
+LOCKED: Final = "Operations on certificates are currently locked"
+"""Two commands about certificates at once, `show ssl cert` among them: HAProxy turns the second one away."""
+
+LOCK_PAUSE_S: Final = 0.02
+
 CURRENT: Final = "@1"
 """The worker that accepts connections now."""
 
@@ -148,6 +153,17 @@ class Runtime:
             await self._session.close()
 
     async def _asked(self, commands: Sequence[Command]) -> list[str]:
+        """While somebody else's command has the lock on certificates, ours is not carried out: from there once more."""
+        said: list[str] = []
+        while True:
+            said += await self._exchanged(commands[len(said) :])
+            locked = next((place for place, answer in enumerate(said) if LOCKED in answer), None)
+            if locked is None:
+                return said
+            del said[locked:]
+            await asyncio.sleep(LOCK_PAUSE_S)
+
+    async def _exchanged(self, commands: Sequence[Command]) -> list[str]:
         reader, writer = await self._opened()
         try:
             writer.write(b"".join(command.wire() for command in commands))
