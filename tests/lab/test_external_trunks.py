@@ -1,4 +1,4 @@
-"""Trunks whose edge somebody else starts: the lab's carrier calls it once it knows where, and speaks of it as its own."""
+"""Trunks whose edge somebody else starts: the lab's carrier calls it once it knows where, and reports on it."""
 
 from __future__ import annotations
 

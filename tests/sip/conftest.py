@@ -1,12 +1,14 @@
-"""Who is who on the trunks of these tests, where no lab says so."""
+"""A Temporal server for whole rotations; and who is who on a trunk, where no lab says so."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.carrier_ca import CarrierCa
+from lab.temporal_server import TemporalServer
 from tests.adapters.trunk_leaves import root, trunk_leaf
 from tests.sip.trunk_path import Parties
 
@@ -30,3 +32,10 @@ def parties(tmp_path: Path) -> Parties:
         carrier_roots_pem=ca.certificate_pem,
         prober=(tmp_path / "prober.pem", tmp_path / "prober.key"),
     )
+
+
+@pytest.fixture(scope="session")
+def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real Temporal server."""
+    with TemporalServer(tmp_path_factory.mktemp("temporal")) as server:
+        yield server.address

@@ -76,6 +76,8 @@ class Sipp:
         self._statistics = directory / f"{name}.csv"
         self._errors = directory / f"{name}.errors"
         command = ["sipp", "-nostdin", "-max_socket", "4000", "-l", "5000", *arguments]
+        # What is not expected (a 180 after its 200) ends no call; only what is expected makes it a good one.
+        command += ["-default_behaviors", "all,-abortunexp"]
         command += ["-trace_stat", "-stf", str(self._statistics), "-fd", "1"]
         command += ["-trace_err", "-error_file", str(self._errors)]
         self._program = Program(name, command, directory)

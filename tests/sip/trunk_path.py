@@ -19,7 +19,7 @@ from lab.ports import LOOPBACK
 from tests.adapters.trunk_leaves import TrunkLeaf
 from tests.sip.carrier_haproxy import CALLERS_ADDRESS, CarrierHaproxy
 from tests.sip.haproxy_node import HaproxyNode, free_ports, haproxy_node
-from tests.sip.kamailio_node import TOKEN, KamailioNode, kamailio_behind_haproxy, kamailio_edge
+from tests.sip.kamailio_node import TOKEN, TRUNK, KamailioNode, kamailio_behind_haproxy, kamailio_edge
 from tests.sip.openssl_watch import OpensslWatch
 from tests.sip.scraping import Target
 from tests.sip.sipp import CALLER_KINDS, Answerers, Callers, CallKind
@@ -126,12 +126,13 @@ async def haproxy_path(folder: Path, parties: Parties, *, nodes: int = 1) -> Asy
     """HAProxy as the edge on so many nodes, one Kamailio behind them all."""
     async with AsyncExitStack() as stack:
         answerers, carrier = await _ends(stack, folder, parties)
-        ports = [free_ports() for _ in range(nodes)]
+        addresses = [f"127.0.1.{n}" for n in range(1, nodes + 1)]
+        ports = free_ports(addresses[0])  # the same on every node, as on real hosts
         behind = kamailio_behind_haproxy(
             folder / "behind",
-            public=f"{LOOPBACK}:{ports[0]['public']}",
+            public=f"{addresses[0]}:{ports['public']}",
             core_uri=answerers.uri,
-            carrier_uri=f"sip:{LOOPBACK}:{ports[0]['out']};transport=tcp",
+            carrier_uri=f"sip:{addresses[0]}:{ports['out']};transport=tcp",
         )
         await _started(stack, behind)
         out, out_name = _outbound(parties, carrier)
@@ -145,11 +146,13 @@ async def haproxy_path(folder: Path, parties: Parties, *, nodes: int = 1) -> Asy
                     carrier_name=out_name,
                     carrier_roots_pem=parties.carrier_roots_pem,
                     mutual=parties.mutual,
+                    listener=TRUNK,
                     peers=f"{CALLERS_ADDRESS} {LAB_CARRIER_ADDRESS} {LOOPBACK}",
-                    ports=own,
+                    address=address,
+                    ports=ports,
                 )
             )
-            for n, own in enumerate(ports, 1)
+            for n, address in enumerate(addresses, 1)
         ]
         public = tuple((one.address, one.ports["public"]) for one in haproxies)
         await carrier.start(public)
