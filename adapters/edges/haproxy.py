@@ -8,7 +8,6 @@ that a restart at any moment comes up as it was. Figures of a window come from P
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -25,25 +24,21 @@ from adapters.edges.base import (
     TrunkChange,
     TrunkState,
 )
+from adapters.edges.haproxy_change import arranged, emptied, presents, stapled, uploaded
 from adapters.edges.haproxy_closing import close_connections
 from adapters.edges.haproxy_node import HaproxyNode, NodeView
 from adapters.edges.haproxy_problems import access_level, node_problems, scrape_problems, slot_problems
 from adapters.edges.haproxy_runtime import Runtime
-from adapters.edges.haproxy_slots import SLOTS, SlotFile, sealed, slot_file
+from adapters.edges.haproxy_slots import SlotFile, sealed, slot_file
 from adapters.edges.haproxy_state import (
     arrangement_wanted,
-    canary_leaf,
-    commands_for,
     counting_since,
     farthest_clock,
-    filed_as,
     listens,
     live_calls,
     node_shares,
-    not_as_wanted,
     shares_wanted,
     trunk_state,
-    used_slots,
 )
 from adapters.edges.nodes import on_every, on_reachable
 from adapters.edges.scraped import scraped_reading
@@ -149,7 +144,7 @@ class HaproxyEdge:
     async def trunks_presenting(self, sha256: str) -> tuple[str, ...]:
         """The listener if its pool has the leaf, and `file:<path>` for what else HAProxy has loaded with that leaf."""
         views, _ = await self._looked(self._settings.listener)
-        ours = [self._settings.listener] if any(_presents(view, sha256) for view in views) else []
+        ours = [self._settings.listener] if any(presents(view, sha256) for view in views) else []
         sha1 = next((one.sha1 for one in _files(views) if one.leaf == sha256), None)
         if sha1 is None:
             return tuple(ours)
@@ -178,51 +173,34 @@ class HaproxyEdge:
     async def upload(self, name: str, chain_pem: str, private_key: SecretStr) -> PlatformCertificate:
         """Into the free slot of every node: file, then memory. What could not serve is refused, and nothing is sent."""
         content = sealed(name, chain_pem, private_key, self._anchors(), self._clock(), self._label)
-        sent = slot_file(content.get_secret_value().encode())
-        assert sent.leaf is not None, "a placeholder does not lead to a trust anchor"
-
-        async def put(node: HaproxyNode) -> None:
-            view = await node.look()
-            if view.slot_of(sent.leaf or "") is None:
-                await node.load(view, _slot_for(view, sent.leaf or ""), content)
-
-        await on_every(self._nodes, put)
-        found = await self.find_certificate(sent.leaf)
+        await on_every(self._nodes, lambda node: uploaded(node, content))
+        leaf = slot_file(content.get_secret_value().encode()).leaf or ""
+        found = await self.find_certificate(leaf)
         if found is None:
-            raise NotAsWritten("the certificate is not served as it was uploaded", where=self._label, seen=sent.leaf)
+            raise NotAsWritten("the certificate is not served as it was uploaded", where=self._label, seen=leaf)
         return found
 
     async def update_trunk(self, trunk: str, change: TrunkChange) -> TrunkState:
-        """Brings every node to the change: its file and then run time, what gets more connections first."""
+        """Brings every node to the change: its file and then run time, what gets more connections first.
+
+        A change that says pool and canary needs no look at what else is in use: it takes that away.
+        """
         if change.settings is not None:
             raise CapabilityMissing("the settings of a HAProxy trunk are its configuration's", where=self._label)
         views, away = await self._looked(trunk, reachable_only=True)
-        state = self._state(views, away)
-        shares = shares_wanted(state, change, f"{self._label} trunk {trunk}")
-        canary = state.canary if change.canary is None else change.canary or None
-        version = state.version + 1
-        wanted = {view.name: arrangement_wanted(view, shares, canary, version) for view in views}
-        seen = {view.name: view for view in views}
-
-        async def bring(node: HaproxyNode) -> NodeView:
-            view, goal = seen[node.name], wanted[node.name]
-            commands = commands_for(view, goal, trunk)
-            if change.always or commands or not filed_as(view, goal):
-                if not change.always and filed_as(view, goal):
-                    goal = view.arranged
-                await node.arrange(view, goal, commands)
-                view = await node.look()
-                wrong = not_as_wanted(view, goal, trunk)
-                if wrong:
-                    raise NotAsWritten(
-                        "the pools are not as written",
-                        where=f"{self._label} trunk {trunk}",
-                        seen="; ".join(wrong),
-                        action="find out who else changes this listener",
-                    )
-            return view
-
-        after, lost = await on_reachable([node for node in self._nodes if node.name in seen], bring)
+        if change.pool is None or change.canary is None:
+            state = self._state(views, away)
+            if change.pool is None:
+                change = change.model_copy(update={"pool": state.pool, "shares": change.shares or state.shares})
+            if change.canary is None:
+                change = change.model_copy(update={"canary": state.canary or ""})
+        shares, canary = shares_wanted(change, f"{self._label} trunk {trunk}"), change.canary or None
+        version = max(view.arranged.version for view in views) + 1
+        wanted = {view.name: (view, arrangement_wanted(view, shares, canary, version)) for view in views}
+        after, lost = await on_reachable(
+            [node for node in self._nodes if node.name in wanted],
+            lambda node: arranged(node, *wanted[node.name], trunk, always=change.always),
+        )
         unread = (*away, *lost)
         if unread and not change.reachable_only:
             raise Unreachable(
@@ -296,20 +274,11 @@ class HaproxyEdge:
         """Staples an OCSP response (DER) to the leaf on every node, and keeps it for a restart (RFC 6066 section 8).
 
         To be repeated with a fresh one before its nextUpdate: HAProxy stops sending one that is too old. Raises
-        `RequestRefused` for one that HAProxy does not take, and when a node does not serve the leaf.
+        `RequestRefused` for a response that does not call the leaf good now (RFC 6960), and when a node does not serve
+        the leaf.
         """
-        text = base64.b64encode(response).decode()
-
-        async def put(node: HaproxyNode) -> None:
-            view = await node.look()
-            slot = view.slot_of(sha256)
-            if slot is None:
-                raise RequestRefused(
-                    "a certificate is not uploaded", where=view.where, seen=f"no slot with leaf SHA-256 {sha256}"
-                )
-            await node.staple(view, slot, response, text)
-
-        await on_every(self._nodes, put)
+        now = self._clock()
+        await on_every(self._nodes, lambda node: stapled(node, sha256, response, now))
 
     async def delete_certificate(self, sha256: str) -> bool:
         """A placeholder into its slot, in memory and in the file. Raises `RequestRefused` while a pool has it."""
@@ -322,14 +291,7 @@ class HaproxyEdge:
                 action="take it out of the pool first",
             )
 
-        async def empty(node: HaproxyNode) -> bool:
-            view = await node.look()
-            slots = view.slots_with(sha256)
-            for slot in slots:
-                await node.clear(view, slot)
-            return bool(slots)
-
-        return any(await on_every(self._nodes, empty))
+        return any(await on_every(self._nodes, lambda node: emptied(node, sha256)))
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -394,24 +356,3 @@ class HaproxyEdge:
 
 def _files(views: Sequence[NodeView]) -> list[SlotFile]:
     return [held.file for view in views for held in view.slots.values() if held.file is not None]
-
-
-def _presents(view: NodeView, sha256: str) -> bool:
-    """Whether a new connection may get the leaf, now or after a restart."""
-    used = used_slots(view)
-    return canary_leaf(view) == sha256 or any(slot in used for slot in view.slots_with(sha256))
-
-
-def _slot_for(view: NodeView, sha256: str) -> str:
-    """The slot whose file holds the leaf already, or one that is free. Raises `RequestRefused` when there is none."""
-    used = used_slots(view)
-    half = [slot for slot in view.slots_with(sha256) if slot not in used]
-    free = [slot for slot in SLOTS if view.slots[slot].is_empty and slot not in used]
-    if half or free:
-        return [*half, *free][0]
-    raise RequestRefused(
-        "both slots are taken, and there is no third",
-        where=view.where,
-        seen="; ".join(f"slot {slot}: {view.slots[slot].text()}" for slot in SLOTS),
-        action="delete the certificate that no pool has",
-    )

@@ -159,11 +159,11 @@ class HaproxyNode:
             await self.files.write(self.file_of(slot), empty.get_secret_value().encode())
 
     async def staple(self, view: NodeView, slot: str, der: bytes, base64_text: str) -> None:
-        """An OCSP response, stapled from the next handshake on, and after a restart."""
+        """An OCSP response, stapled from the next handshake on, and then kept for a restart."""
         name = self.file_of(slot) + STAPLE
+        await self._commit(view, slot, [(STAPLE, SecretStr(base64_text))])
         if await self.files.read(name) != der:
             await self.files.write(name, der)
-        await self._commit(view, slot, [(STAPLE, SecretStr(base64_text))])
 
     async def arrange(self, view: NodeView, wanted: Arrangement, commands: Sequence[str]) -> None:
         """The pools: the file, if it says something else, then the commands that change the same at run time.

@@ -92,12 +92,9 @@ def listens(view: NodeView, listener: str) -> bool:
 # -- what is wanted --------------------------------------------------------------------------------------------------
 
 
-def shares_wanted(state: TrunkState, change: TrunkChange, where: str) -> dict[str, int]:
+def shares_wanted(change: TrunkChange, where: str) -> dict[str, int]:
     """Leaf → percent of new connections, in order. Raises `RequestRefused` for a pool that cannot be."""
-    pool = state.pool if change.pool is None else tuple(dict.fromkeys(change.pool))
-    given = change.shares
-    if given is None and change.pool is None:
-        given = state.shares
+    pool, given = tuple(dict.fromkeys(change.pool or ())), change.shares
     if not pool:
         raise RequestRefused("an empty pool is never written: the trunk would stand without a certificate", where=where)
     if len(pool) > len(SLOTS):

@@ -58,7 +58,7 @@ def expired_leaf() -> TrunkLeaf:
 
 
 def _leaf(not_after: datetime) -> TrunkLeaf:
-    key, issuer = ec.generate_private_key(ec.SECP256R1()), _intermediate()
+    key, issuer = ec.generate_private_key(ec.SECP256R1()), intermediate()
     usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     certificate = (
         _builder("trunk.example.com", key, issuer)
@@ -85,7 +85,8 @@ def key_lines(one: TrunkLeaf) -> list[str]:
 
 
 @cache
-def _intermediate() -> Authority:
+def intermediate() -> Authority:
+    """The CA below the root that issued every leaf."""
     return _authority("edge test intermediate", root())
 
 

@@ -24,8 +24,8 @@ class CommandTap:
     """One node's command line with interference. `done` are the changes that were carried out, payloads apart.
 
     `before` is called with each request that changes something, before it is passed on; what it raises ends the
-    connection instead. With `lose_answer` the next change is carried out and its answer lost; with `swallow` changes are
-    said to be made, and are not. `asked` counts requests of any kind. While `silent`, none is answered.
+    connection instead. With `lose_answer` the next change is carried out and its answer lost; with `swallow` changes
+    are said to be made, and are not. `asked` counts requests of any kind. While `silent`, none is answered.
     """
 
     master: Path

@@ -198,7 +198,7 @@ async def haproxy_node(
     client certificates of those roots. `ports` are those of `free_ports`, for who must know them before.
     `changes` replaces texts of haproxy.cfg, for what an operator may have done.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    os.makedirs(folder, exist_ok=True)
     run = Path(tempfile.mkdtemp(prefix="hx"))  # a socket's path has room for 107 characters, with HAProxy's suffixes
     ports = ports or free_ports(address)
     node = HaproxyNode(folder, folder / "sip", run, address, listener, ports)

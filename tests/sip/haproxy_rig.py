@@ -106,6 +106,11 @@ class HaproxyRig:
         found = {slot: slot_file(self.nodes[number].slot(slot).read_bytes()).leaf for slot in ("one", "two")}
         return {slot: "-" if leaf is None else NAMES[leaf] for slot, leaf in found.items()}
 
+    def kept_staple(self, slot: str) -> bytes | None:
+        """The OCSP response beside the slot's file."""
+        path = Path(f"{self.node.slot(slot)}.ocsp")
+        return path.read_bytes() if path.exists() else None
+
     async def calls(self) -> dict[str, int]:
         """Live connections by certificate, as the adapter counts them."""
         found = (await self.edge.health(TRUNK)).active_calls

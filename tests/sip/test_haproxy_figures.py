@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +11,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
 import pytest
 
 from domain.errors import UnexpectedAnswer
@@ -20,7 +18,7 @@ from domain.handshakes import Reading
 from domain.plan import Direction, Endpoint
 from tests.adapters.endpoints import endpoint
 from tests.lab.waiting import until
-from tests.sip.haproxy_node import HaproxyNode
+from tests.sip.haproxy_counts import Counted, counted, exported, reaches
 from tests.sip.haproxy_rig import (
     NAMES,
     PEER,
@@ -44,41 +42,10 @@ from tests.sip.scraping import Prometheus, Target
 pytestmark = pytest.mark.sip
 
 PROBER, SCANNER = "127.0.0.1", "127.0.0.66"
-Counted = dict[tuple[str, str], tuple[int, int]]
-"""(certificate, peer) → (good, failed)."""
 
 
 def plan_endpoint() -> Endpoint:
     return endpoint(trunk=TRUNK, peers=[PEER], probe_addresses=[PROBER])
-
-
-async def exported(node: HaproxyNode) -> str:
-    """The text that Prometheus scrapes."""
-    async with httpx.AsyncClient(trust_env=False) as http:
-        return (await http.get(f"http://{node.metrics_target}/metrics")).raise_for_status().text
-
-
-async def counted(node: HaproxyNode, direction: str = "inbound") -> Counted:
-    """What the node itself says, by slot and peer; what is zero is left out."""
-    found: dict[tuple[str, str], list[int]] = {}
-    pattern = rf'certificate="(\w+)",direction="{direction}",peer="([^"]*)",result="(ok|failed)"}} (\d+)'
-    for slot, peer, result, count in re.findall(pattern, await exported(node)):
-        found.setdefault((slot, peer), [0, 0])[result == "failed"] += int(count)
-    return {key: (good, failed) for key, (good, failed) in found.items() if good or failed}
-
-
-async def reaches(node: HaproxyNode, wanted: Counted) -> None:
-    """Waits until the node counts this; a failure counts when its connection has ended."""
-    seen: list[Counted] = []
-
-    async def as_wanted() -> bool:
-        seen.append(await counted(node))
-        return seen[-1] == wanted
-
-    try:
-        await until(as_wanted, 10)
-    except TimeoutError:
-        assert seen[-1] == wanted
 
 
 def public(rig: HaproxyRig) -> tuple[str, int]:

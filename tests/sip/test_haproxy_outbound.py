@@ -15,6 +15,7 @@ import pytest
 
 from lab.carrier_ca import CarrierCa
 from tests.adapters.trunk_leaves import root
+from tests.sip.haproxy_counts import reaches
 from tests.sip.haproxy_rig import (
     NAMES,
     PREFER,
@@ -76,8 +77,14 @@ async def carrier_of(folder: Path) -> AsyncIterator[tuple[Carrier, str]]:
 def say(address: tuple[str, int]) -> socket.socket:
     """What the SIP server does: a connection on which the carrier has answered."""
     plain = socket.create_connection(address, 10)
-    plain.sendall(b"OPTIONS")
-    assert plain.recv(100) == b"OPTIONS"
+    try:
+        plain.sendall(b"OPTIONS")
+        answer = plain.recv(100)
+    except ConnectionError:
+        answer = b""
+    if answer != b"OPTIONS":
+        plain.close()
+        raise ConnectionError("the carrier did not answer")
     return plain
 
 
@@ -114,6 +121,31 @@ async def test_the_client_certificate_of_outbound_calls_follows_the_pool(tmp_pat
         await rig.edge.delete_certificate(A.sha256)
         assert await shown() == ["B"] * 4
         assert await rig.node.weights("out-pool") == {"two": 100}
+
+
+async def test_outbound_handshakes_count_with_the_first_answer(tmp_path: Path) -> None:
+    """A carrier that does not trust our root says so only after a TLS 1.3 client believes the handshake was good."""
+    async with (
+        carrier_of(tmp_path) as (carrier, roots),
+        haproxy_rig(tmp_path, carrier=f"127.0.0.1:{carrier.port}", carrier_roots_pem=roots) as rig,
+    ):
+        address = (rig.node.address, rig.node.ports["out"])
+        await rig.bound()
+        lasting = [await asyncio.to_thread(say, address) for _ in range(3)]
+        await reaches(rig.node, {("one", "127.0.0.1"): (3, 0)}, "outbound")
+        await rig.change(PREFER)
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            strange = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            strange.load_cert_chain(tmp_path / "carrier.pem")
+            strange.load_verify_locations(cadata=roots)
+            strange.verify_mode, strange.maximum_version = ssl.CERT_REQUIRED, version
+            carrier.context = strange
+            with pytest.raises(ConnectionError):
+                await asyncio.to_thread(say, address)
+        await reaches(rig.node, {("one", "127.0.0.1"): (3, 0), ("two", "127.0.0.1"): (0, 2)}, "outbound")
+        for one in lasting:
+            one.close()
+        await reaches(rig.node, {("one", "127.0.0.1"): (3, 0), ("two", "127.0.0.1"): (0, 2)}, "outbound")
 
 
 async def test_mutual_tls_is_demanded_by_both_slots(tmp_path: Path) -> None:

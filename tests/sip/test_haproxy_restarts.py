@@ -158,6 +158,16 @@ async def test_a_certificate_put_into_a_file_by_hand_is_not_guessed_at(rig: Hapr
     assert (await rig.state()).pool == (A.sha256,)
 
 
+async def test_a_rollback_takes_away_what_nobody_can_tell(rig: HaproxyRig) -> None:
+    await rig.bound()
+    await rig.change(PREFER)
+    rig.node.slot("two").write_text("an operator's mistake\n")
+    with pytest.raises(UnexpectedAnswer):
+        await rig.state()
+    assert (await rig.change(A_ALONE)).pool == (A.sha256,)
+    assert await rig.served(times=5) == {"A": 5}
+
+
 async def problems(rig: HaproxyRig) -> tuple[str, ...]:
     """Without Prometheus, whose absence is another matter."""
 
