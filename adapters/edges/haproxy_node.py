@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from adapters.edges import haproxy_answers as answers
 from adapters.edges.haproxy_answers import Loaded, LoadedFiles, Process, Statistic
 from adapters.edges.haproxy_pool_file import CANARY, OUTBOUND, POOL, Arrangement, Weights, arrangement, rewritten
-from adapters.edges.haproxy_runtime import CURRENT, Command, Runtime, old_worker
+from adapters.edges.haproxy_runtime import Command, Runtime
 from adapters.edges.haproxy_slots import SLOTS, SlotFile, payload, placeholder, slot_file
 from adapters.files.base import Files
 from domain.errors import ConcurrentEdit, RequestRefused, UnexpectedAnswer
@@ -103,7 +103,7 @@ class HaproxyNode:
         return f"{self._listener}-{slot}.pem"
 
     async def look(self) -> NodeView:
-        """Everything at once: two requests at most, one file each. Raises `UnexpectedAnswer` for what is none."""
+        """Everything at once: three files, one conversation and one for each old worker. Raises `UnexpectedAnswer`."""
         pool_text, contents, shown = await asyncio.gather(
             self.files.read(self._pool_file),
             asyncio.gather(*(self.files.read(self.file_of(slot)) for slot in SLOTS)),
@@ -232,46 +232,37 @@ class HaproxyNode:
             Command("show ssl cert"),
         ]
         known = dict(self._paths)
-        said = await self.runtime.ask([*first, *self._details(known, CURRENT)])
+        said = await self.runtime.ask([*first, *self._details(known)])
         proc, info, stat, states, listed = said[: len(first)]
         loaded = answers.loaded_files(listed, where)
         self._paths = {slot: _path(loaded, self.file_of(slot)) for slot in SLOTS}
         old = answers.old_workers(proc, where)
         details = said[len(first) :]
-        more = [] if self._paths == known else self._details(self._paths, CURRENT)
-        for pid in old:
-            more += [Command("show stat", worker=old_worker(pid)), *self._details(self._paths, old_worker(pid))]
-        if more:
-            later = await self.runtime.ask(more)
-            if self._paths != known:
-                details, later = later[: len(SLOTS)], later[len(SLOTS) :]
-        else:
-            later = []
+        if self._paths != known:
+            details = await self.runtime.ask(self._details(self._paths))
+        workers = await asyncio.gather(*(self._old(pid) for pid in old))
         return _Shown(
             process=answers.process(info, where),
             statistics=answers.statistics(stat, where),
             pools=self._pools(answers.server_states(states, where)),
             loaded=loaded,
             memory=self._memory(details),
-            old=tuple(self._old(old, later, where)),
+            old=tuple(worker for worker in workers if worker is not None),
         )
 
-    def _details(self, paths: Mapping[str, str | None], worker: str) -> list[Command]:
+    def _details(self, paths: Mapping[str, str | None]) -> list[Command]:
         """One question for each slot; none before the files' names are known."""
-        return [Command(f"show ssl cert {paths[slot] or '-'}", worker=worker) for slot in SLOTS] if paths else []
+        return [Command(f"show ssl cert {paths[slot] or '-'}") for slot in SLOTS] if paths else []
 
     def _memory(self, details: Sequence[str]) -> dict[str, Loaded | None]:
         return {slot: answers.loaded(answer) for slot, answer in zip(SLOTS, details, strict=True)}
 
-    def _old(self, pids: Sequence[int], said: Sequence[str], where: str) -> list[OldWorker]:
-        """The old workers, without those that have ended since they were listed."""
-        each = 1 + len(SLOTS)
-        found = []
-        for number, pid in enumerate(pids):
-            stat, *details = said[number * each : (number + 1) * each]
-            if "Can't find the target PID" not in stat:
-                found.append(OldWorker(pid, answers.statistics(stat, where), self._memory(details)))
-        return found
+    async def _old(self, pid: int) -> OldWorker | None:
+        """A worker from before a reload; None when it has ended since it was listed."""
+        said = await self.runtime.ask_old(pid, ["show stat", *(one.text for one in self._details(self._paths))])
+        if said is None:
+            return None
+        return OldWorker(pid, answers.statistics(said[0], self.runtime.where), self._memory(said[1:]))
 
     def _pools(self, states: Sequence[answers.ServerState]) -> dict[str, dict[str, int | None]]:
         pools: dict[str, dict[str, int | None]] = {}

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import asyncssh
 from pydantic import SecretStr
 
+from adapters.edges.haproxy_answers import old_workers
 from adapters.fence import ensure_in_time
 from adapters.files.failures import of_ssh
 from adapters.files.ssh_session import SshSession
@@ -39,6 +40,11 @@ LOCKED: Final = "Operations on certificates are currently locked"
 """Two commands about certificates at once, `show ssl cert` among them: HAProxy turns the second one away."""
 
 LOCK_PAUSE_S: Final = 0.02
+
+_GONE: Final = "Can't find the target PID"
+_OLD_TRIES: Final = 8
+_OLD_APART_S: Final = 0.05
+"""A worker that ends is listed for some milliseconds more."""
 
 CURRENT: Final = "@1"
 """The worker that accepts connections now."""
@@ -134,6 +140,24 @@ class Runtime:
         except OSError as error:
             failure = self._unreachable(error.strerror or type(error).__name__)
         raise failure
+
+    async def ask_old(self, pid: int, texts: Sequence[str]) -> list[str] | None:
+        """`ask` of a worker from before a reload; None when it has ended, which breaks off whatever it was asked.
+
+        Raises `Unreachable` when it is still there and does not answer.
+        """
+        for attempt in range(_OLD_TRIES):
+            try:
+                said = await self.ask([Command(text, old_worker(pid)) for text in texts])
+                return None if said and said[0].startswith(_GONE) else said
+            except Unreachable:
+                (listed,) = await self.ask([Command("show proc", worker="")])
+                if pid not in old_workers(listed, self.where):
+                    return None
+                if attempt == _OLD_TRIES - 1:
+                    raise
+            await asyncio.sleep(_OLD_APART_S)
+        return None
 
     async def change(self, commands: Sequence[Command]) -> list[str]:
         """`ask` with commands that change something. Raises `TooLate` besides (adapters/fence.py)."""
