@@ -42,6 +42,8 @@ class SftpHost:
     host_key: asyncssh.SSHKey = field(default_factory=new_key)
     hold: Hold | None = None
     sftp: bool = True
+    sockets: bool = True
+    """Whether clients may be connected to sockets on the host, as OpenSSH does (AllowStreamLocalForwarding)."""
     keep: int | None = None
     """Bytes of each write that the server keeps although it confirms all."""
     rename: asyncio.Task[None] | None = None
@@ -60,6 +62,9 @@ class SftpHost:
 
             def auth_completed(self) -> None:
                 host.logins += 1
+
+            def unix_connection_requested(self, dest_path: str) -> bool:
+                return host.sockets
 
         class Disk(asyncssh.SFTPServer):
             async def lstat(self, path: bytes) -> Any:

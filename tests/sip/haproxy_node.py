@@ -17,7 +17,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -47,6 +47,7 @@ class HaproxyNode:
     address: str
     listener: str
     ports: Mapping[str, int]
+    level: str = "admin"
     _process: asyncio.subprocess.Process | None = field(default=None, init=False)
 
     @property
@@ -79,7 +80,7 @@ class HaproxyNode:
 
     async def start(self) -> None:
         """Starts it and waits until its worker answers. Fails with the end of its log."""
-        command = ["haproxy", "-W", "-db", "-S", f"{self.master},mode,600"]
+        command = ["haproxy", "-W", "-db", "-S", f"{self.master},mode,600,level,{self.level}"]
         command += ["-f", str(self.folder / "haproxy.cfg"), "-f", str(self.pool_file)]
         with (self.folder / "haproxy.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -189,6 +190,8 @@ async def haproxy_node(
     address: str = LOOPBACK,
     listener: str = LISTENER,
     ports: Mapping[str, int] | None = None,
+    level: str = "admin",
+    prepare: Callable[[Path], None] = lambda sip: None,
     changes: Mapping[str, str] | None = None,
 ) -> AsyncIterator[HaproxyNode]:
     """A running node whose slot `one` holds `a`, alone in the pool, while `two` is empty.
@@ -196,12 +199,13 @@ async def haproxy_node(
     `sip` are the SIP server's addresses behind the slots (nobody by default), which speak PROXY unless `proxy_to_sip`
     is False. With `carrier` (host:port) it calls out, too, trusting `carrier_roots_pem`; with `mutual` it demands
     client certificates of those roots. `ports` are those of `free_ports`, for who must know them before.
-    `changes` replaces texts of haproxy.cfg, for what an operator may have done.
+    `level` is that of the command line. For what an operator may have done, `changes` replaces texts of haproxy.cfg,
+    and `prepare` does things in the directory of certificates.
     """
     os.makedirs(folder, exist_ok=True)
     run = Path(tempfile.mkdtemp(prefix="hx"))  # a socket's path has room for 107 characters, with HAProxy's suffixes
     ports = ports or free_ports(address)
-    node = HaproxyNode(folder, folder / "sip", run, address, listener, ports)
+    node = HaproxyNode(folder, folder / "sip", run, address, listener, ports, level)
     one, two = sip or (f"{address}:{free_port(address)}", f"{address}:{free_port(address)}")
     values = {
         "SIP_DIRECTORY": str(node.sip),
@@ -244,6 +248,7 @@ async def haproxy_node(
     shutil.copy(SHIPPED / "sip-edge.lua", node.sip)
     write_secret(node.slot("one"), a.chain_pem + a.private_key.get_secret_value())
     write_secret(node.slot("two"), empty_slot_pem())
+    prepare(node.sip)
     try:
         await node.start()
         yield node
