@@ -159,7 +159,7 @@ class Edge(Protocol):
     async def read_trunk(self, trunk: str, *, reachable_only: bool = False) -> TrunkState:
         """The trunk as it is.
 
-        Where its nodes differ – a write reached only some of them – `pool` holds what any node holds, so that nothing is
+        Where its nodes differ – a write reached some of them – `pool` holds what any node holds, so that nothing is
         taken for gone, and `update_trunk` makes them equal. Raises `Unreachable` when a node cannot be read; with
         `reachable_only` it is named in `unread`, and only all of them raise.
         """

@@ -41,6 +41,7 @@ from adapters.edges.haproxy_state import (
     trunk_state,
 )
 from adapters.edges.nodes import on_every, on_reachable
+from adapters.edges.own_hosts import ensure_this_trunk, ensure_unused, trust_anchors
 from adapters.edges.scraped import scraped_reading
 from adapters.files.base import Files
 from adapters.files.building import files_of
@@ -49,7 +50,6 @@ from domain.errors import (
     CapabilityMissing,
     NotAsWritten,
     RequestRefused,
-    SettingsInvalid,
     UnexpectedAnswer,
     Unreachable,
 )
@@ -282,14 +282,7 @@ class HaproxyEdge:
 
     async def delete_certificate(self, sha256: str) -> bool:
         """A placeholder into its slot, in memory and in the file. Raises `RequestRefused` while a pool has it."""
-        using = await self.trunks_presenting(sha256)
-        if using:
-            raise RequestRefused(
-                "the certificate is in use and is not deleted",
-                where=self._label,
-                seen=", ".join(using),
-                action="take it out of the pool first",
-            )
+        ensure_unused(await self.trunks_presenting(sha256), self._label)
 
         return any(await on_every(self._nodes, lambda node: emptied(node, sha256)))
 
@@ -302,13 +295,7 @@ class HaproxyEdge:
     # -- parts ---------------------------------------------------------------------------------------------------
 
     def _check(self, trunk: str) -> None:
-        if trunk != self._settings.listener:
-            raise RequestRefused(
-                "this HAProxy has no such listener",
-                where=self._label,
-                seen=f"trunk = {trunk!r}, the settings say {self._settings.listener!r}",
-                action="correct the plan, or listener in the settings",
-            )
+        ensure_this_trunk(trunk, self._settings.listener, where=self._label, setting="listener")
 
     async def _looked(self, trunk: str, *, reachable_only: bool = False) -> tuple[Sequence[NodeView], tuple[str, ...]]:
         self._check(trunk)
@@ -344,14 +331,7 @@ class HaproxyEdge:
         )
 
     def _anchors(self) -> list[x509.Certificate]:
-        path = self._settings.trust_anchor_file
-        try:
-            return x509.load_pem_x509_certificates(path.read_bytes())
-        except (OSError, ValueError):
-            pass
-        raise SettingsInvalid(
-            "the trust anchors cannot be read", where=f"{self._label} trust_anchor_file", seen=str(path)
-        )
+        return trust_anchors(self._settings.trust_anchor_file, self._label)
 
 
 def _files(views: Sequence[NodeView]) -> list[SlotFile]:

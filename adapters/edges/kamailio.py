@@ -35,6 +35,7 @@ from adapters.edges.kamailio_host import KamailioNode
 from adapters.edges.kamailio_look import Look
 from adapters.edges.kamailio_store import Kept, leaf_by_serial
 from adapters.edges.nodes import on_every, on_reachable
+from adapters.edges.own_hosts import ensure_this_trunk, ensure_unused, trust_anchors
 from adapters.edges.scraped import scraped_reading
 from adapters.edges.servable import defects, key_spki_sha256
 from adapters.files.base import Files
@@ -45,7 +46,6 @@ from domain.errors import (
     CapabilityMissing,
     CertificateRefused,
     RequestRefused,
-    SettingsInvalid,
     UnexpectedAnswer,
     Unreachable,
 )
@@ -238,14 +238,7 @@ class KamailioEdge:
 
     async def delete_certificate(self, sha256: str) -> bool:
         """Removes key and chain from every node. Raises `RequestRefused` while a section or the pool has it."""
-        using = await self.trunks_presenting(sha256)
-        if using:
-            raise RequestRefused(
-                "the certificate is in use and is not deleted",
-                where=self._label,
-                seen=", ".join(using),
-                action="take it out of every section first",
-            )
+        ensure_unused(await self.trunks_presenting(sha256), self._label)
 
         async def remove(node: KamailioNode) -> bool:
             return await node.store.remove(sha256, await node.files_in_use())
@@ -261,13 +254,7 @@ class KamailioEdge:
     # -- parts ---------------------------------------------------------------------------------------------------
 
     def _check(self, trunk: str) -> None:
-        if trunk != self._settings.trunk:
-            raise RequestRefused(
-                "this Kamailio has no such trunk",
-                where=self._label,
-                seen=f"trunk = {trunk!r}, the settings say {self._settings.trunk!r}",
-                action="correct the plan, or trunk in the settings",
-            )
+        ensure_this_trunk(trunk, self._settings.trunk, where=self._label, setting="trunk")
 
     async def _on(
         self, reachable_only: bool, act: Callable[[KamailioNode], Awaitable[Look]]
@@ -319,14 +306,7 @@ class KamailioEdge:
         )
 
     def _anchors(self) -> list[x509.Certificate]:
-        path = self._settings.trust_anchor_file
-        try:
-            return x509.load_pem_x509_certificates(path.read_bytes())
-        except (OSError, ValueError):
-            pass
-        raise SettingsInvalid(
-            "the trust anchors cannot be read", where=f"{self._label} trust_anchor_file", seen=str(path)
-        )
+        return trust_anchors(self._settings.trust_anchor_file, self._label)
 
 
 async def _serving(node: KamailioNode) -> Look:

@@ -36,7 +36,8 @@ SUITES = ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]
 class UnreliableTransport(httpx.AsyncBaseTransport):
     """Real HTTP. `lose` loses the answers of these methods once each, or with `lose_one` the first of them.
 
-    `before` runs before the next request of a method. With `instead` every request goes to that port of this host, and is waited for no longer than 0.3 s.
+    `before` runs before the next request of a method. With `instead` every request goes to that port of this host, and
+    is waited for no longer than 0.3 s.
     """
 
     def __init__(self) -> None:
