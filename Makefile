@@ -8,9 +8,10 @@ STAMP := $(VENV)/installed
 
 FAULT ?=
 DURABILITY ?= full
+TABLE ?=
 DEMO_FLAGS := $(if $(FAULT),--fault $(FAULT)) $(if $(KEEP),--keep) $(if $(APPROVALS),--approvals)
 
-.PHONY: demo test test-durability histories lint format requirements clean
+.PHONY: demo test test-durability bench histories lint format requirements clean
 
 demo: $(STAMP)
 	$(BIN)/python starter.py demo $(DEMO_FLAGS)
@@ -21,6 +22,11 @@ test: $(STAMP)
 # `make test-durability` runs the whole matrix; DURABILITY=tenth a fixed tenth of it, DURABILITY=2/10 the second of ten parts
 test-durability: $(STAMP)
 	DURABILITY=$(DURABILITY) $(BIN)/python -m pytest --dist worksteal -m durability tests/durability tests
+
+# `make bench` makes every table, `make bench TABLE=loss` one; its size by environment: bench/README.md
+bench: $(STAMP)
+	bash tests/sip/programs.sh
+	$(BIN)/python -m bench $(TABLE)
 
 # after a change of the workflows: docs/changing-workflows.md
 histories: $(STAMP)

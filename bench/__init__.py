@@ -1,0 +1,1 @@
+"""What a change of certificate costs on real SIP edges, measured: calls lost, handshakes failed, time without service."""
