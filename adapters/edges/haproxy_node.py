@@ -234,9 +234,9 @@ class HaproxyNode:
         known = dict(self._paths)
         said = await self.runtime.ask([*first, *self._details(known)])
         proc, info, stat, states, listed = said[: len(first)]
+        old = answers.old_workers(proc, where)
         loaded = answers.loaded_files(listed, where)
         self._paths = {slot: _path(loaded, self.file_of(slot)) for slot in SLOTS}
-        old = answers.old_workers(proc, where)
         details = said[len(first) :]
         if self._paths != known:
             details = await self.runtime.ask(self._details(self._paths))
