@@ -34,9 +34,10 @@ class State(Answer):
 
 
 class Closing(Answer):
-    """`POST /rotation/close/<serial>`: how many connections are closed as soon as they rest."""
+    """`POST /rotation/close/<serial>`: how many connections there were, and how many wait for a moment of rest."""
 
-    closing: int = Field(ge=0)
+    open: int = Field(ge=0)
+    left: int = Field(ge=0)
 
 
 class RpcError(Answer):

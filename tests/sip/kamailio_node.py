@@ -38,7 +38,7 @@ class KamailioNode:
     ports: Mapping[str, int]
     control_host: str | None = None
     """The name in the certificate of the control listener, where that speaks TLS."""
-    shared_memory_mb: int = 64
+    shared_memory_mb: int = 128
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property

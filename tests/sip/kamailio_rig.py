@@ -211,7 +211,7 @@ async def kamailio_rig(
     control: tuple[str, str, str] | None = None,
     ca_file: Path | None = None,
     longest_call_s: int = 14400,
-    shared_memory_mb: int = 64,
+    shared_memory_mb: int = 128,
 ) -> AsyncIterator[Rig]:
     """Everything up, A alone served."""
     core = Core()

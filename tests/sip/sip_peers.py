@@ -119,6 +119,7 @@ class Caller:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         plain = socket.create_connection(address, TIMEOUT_S, source_address=(source, 0))
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a request waits for the ACK of the one before
         self.tls = context.wrap_socket(plain, server_hostname=server_name)
         self._stream = Stream(self.tls)
         host, port = self.tls.getsockname()
