@@ -39,6 +39,8 @@ class KamailioNode:
     control_host: str | None = None
     """The name in the certificate of the control listener, where that speaks TLS."""
     shared_memory_mb: int = 128
+    user: str | None = None
+    """The user that it runs as and that owns its files; None: the one that started it."""
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -71,6 +73,10 @@ class KamailioNode:
         """Starts it, and waits until its control port is open. Fails with the end of its log."""
         memory = ["-m", str(self.shared_memory_mb), "-M", "8"]
         command = ["kamailio", "-f", self.main, "-DD", "-E", *memory, "-w", ".", "-Y", "run"]
+        if self.user is not None:
+            command += ["-u", self.user]
+            for path in (self.directory, *self.directory.rglob("*")):
+                shutil.chown(path, self.user)
         with (self.directory / "kamailio.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.directory, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True

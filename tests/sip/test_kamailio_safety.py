@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -94,6 +97,29 @@ async def test_a_refused_file_is_put_back_also_by_the_next_worker(rig: Rig) -> N
     key.write_bytes(content)
     assert (await rig.change(BIND)).pool == BIND.pool
     assert rig.served(canary=True) == B.sha256
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to another user")
+async def test_a_key_that_kamailio_may_not_read_is_refused_and_one_of_ours_it_may() -> None:
+    """Kamailio without root: new files belong to the directory's owner, which is the user that it runs as."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o711)
+        async with kamailio_rig(Path(folder)) as rig:
+            rig.node.kill()
+            rig.node.user = "nobody"
+            await asyncio.to_thread(rig.node.start)
+            await rig.upload_b()
+            key = rig.node.tls_directory / f"{NAME}.key"
+            assert key.owner() == "nobody"
+            os.chown(key, 0, 0)
+            before = rig.node.tls_cfg.read_bytes()
+            with pytest.raises(RequestRefused, match="refuses to load"):
+                await rig.change(BIND)
+            assert rig.node.tls_cfg.read_bytes() == before
+            shutil.chown(key, "nobody")
+            for step in (BIND, PREFER):
+                await rig.change(step)
+            assert rig.served() == B.sha256
 
 
 LEAF_ONLY = B.chain_pem.partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n"
