@@ -11,7 +11,7 @@ DURABILITY ?= full
 TABLE ?=
 DEMO_FLAGS := $(if $(FAULT),--fault $(FAULT)) $(if $(KEEP),--keep) $(if $(APPROVALS),--approvals)
 
-.PHONY: demo test test-durability bench histories lint format requirements clean
+.PHONY: demo test test-sip test-durability bench histories lint format requirements clean
 
 demo: $(STAMP)
 	$(BIN)/python starter.py demo $(DEMO_FLAGS)
@@ -22,6 +22,11 @@ test: $(STAMP)
 # `make test-durability` runs the whole matrix; DURABILITY=tenth a fixed tenth of it, DURABILITY=2/10 the second of ten parts
 test-durability: $(STAMP)
 	DURABILITY=$(DURABILITY) $(BIN)/python -m pytest --dist worksteal -m durability tests/durability tests
+
+# real HAProxy, Kamailio, SIPp, knotd and Prometheus from the distribution: installed as root, asked for otherwise
+test-sip: $(STAMP)
+	bash tests/sip/programs.sh
+	$(BIN)/python -m pytest -m sip --dist loadfile tests/sip
 
 # `make bench` makes every table, `make bench TABLE=loss` one; its size by environment: bench/README.md
 bench: $(STAMP)

@@ -165,16 +165,28 @@ async def completes(rotation: Rotation) -> str:
     try:
         await rotation.completes()
     except (WorkflowFailureError, TimeoutError) as failure:
-        status = await rotation.status()
-        gates = [(gate.gate, gate.verdict, gate.reason) for gate in status.gates if gate.verdict is not Verdict.PASS]
-        alerts = [(alert.kind, alert.summary) for alert in status.alerts]
-        looks = await _last_looks(rotation)
-        seen = f"{status.phase}: {status.failure or status.waiting}\n{gates}\n{alerts}\n{looks}"
-        raise AssertionError(seen) from failure
+        raise AssertionError(await _where_it_stands(rotation)) from failure
     status = await rotation.status()
     assert status.b is not None
     assert status.a_revoked
     return status.b.sha256
+
+
+async def reaches(rotation: Rotation, phase: str) -> None:
+    """Waits until the rotation enters a phase."""
+    try:
+        await rotation.reaches(phase)
+    except AssertionError as failure:
+        raise AssertionError(await _where_it_stands(rotation)) from failure
+
+
+async def _where_it_stands(rotation: Rotation) -> str:
+    """Phase, undecided gates, alerts and last looks, for who reads of a test that failed."""
+    status = await rotation.status()
+    gates = [(gate.gate, gate.verdict, gate.reason) for gate in status.gates if gate.verdict is not Verdict.PASS]
+    alerts = [(alert.kind, alert.summary) for alert in status.alerts]
+    looks = await _last_looks(rotation)
+    return f"{status.phase}: {status.failure or status.waiting}\n{gates}\n{alerts}\n{looks}"
 
 
 async def _last_looks(rotation: Rotation) -> list[str]:

@@ -6,20 +6,41 @@ from pathlib import Path
 
 import pytest
 
-from tests.sip.rotation_rig import EdgeWanted, completes, rotation_rig, traffic
-from tests.sip.sipp import ALL_KINDS
+from tests.sip import rotation_cases as cases
+from tests.sip.rotation_rig import EdgeWanted
+from tests.sip.sipp import ALL_KINDS, ON_ONE_CONNECTION
 from tests.sip.trunk_path import kamailio_path
 
 pytestmark = pytest.mark.sip
 
+EDGE = EdgeWanted("kamailio", kamailio_path)
+MUTUAL = EdgeWanted("kamailio", kamailio_path, mutual=True)
+TWO_NODES = EdgeWanted("kamailio", kamailio_path, nodes=2)
 
-async def test_a_rotation_loses_no_call_of_any_kind(temporal: str, tmp_path: Path) -> None:
-    async with rotation_rig(temporal, tmp_path, [EdgeWanted("kamailio", kamailio_path)]) as rig:
-        async with traffic(rig.path, rig.path.callers(rate=20, kinds=ALL_KINDS)) as load:
-            sha256_b = await completes(await rig.stage.start())
-            await load.lost_nothing()
-            assert load.watch.leaves() == {rig.sha256_a, sha256_b}
-            assert load.watch.last_leaf(rig.path.nodes[0]) == sha256_b
-        final = await rig.settled()
-        calls = final["external"]["kamailio"]["calls"]
-        assert calls["placed"] == calls["completed"] > 0, final["external"]["kamailio"]["last_losses"]
+
+async def test_no_call_of_any_kind_is_lost(temporal: str, tmp_path: Path) -> None:
+    await cases.loses_no_call(temporal, tmp_path, EDGE, ALL_KINDS)
+
+
+async def test_no_call_is_lost_on_a_trunk_whose_calls_share_one_connection(temporal: str, tmp_path: Path) -> None:
+    await cases.loses_no_call(temporal, tmp_path, EDGE, ON_ONE_CONNECTION, persistent=True)
+
+
+async def test_no_call_is_lost_in_either_direction_where_both_sides_show_certificates(
+    temporal: str, tmp_path: Path
+) -> None:
+    await cases.loses_no_call(temporal, tmp_path, MUTUAL, ALL_KINDS)
+
+
+async def test_no_call_is_lost_with_two_nodes_behind_one_name(temporal: str, tmp_path: Path) -> None:
+    await cases.loses_no_call(temporal, tmp_path, TWO_NODES, ON_ONE_CONNECTION)
+
+
+async def test_on_the_way_back_the_peer_that_trusts_b_loses_no_call(temporal: str, tmp_path: Path) -> None:
+    await cases.turns_back(temporal, tmp_path, EDGE, ALL_KINDS)
+
+
+async def test_an_edge_that_is_killed_again_and_again_ends_as_the_workflow_wants_it(
+    temporal: str, tmp_path: Path
+) -> None:
+    await cases.survives_kills(temporal, tmp_path, EDGE, ["SOAK", "ADOPT", "HOLD"])
