@@ -22,7 +22,7 @@ NO_CANARY: Final = "none"
 Weights = Mapping[str, int | None]
 """Slot → weight in a pool; None: not in it."""
 
-_HEADER: Final = re.compile(r"(?m)^# rotation: version (\d+) first (\S+) canary (\S+)[ \t]*$")
+_HEADER: Final = re.compile(r"(?m)^# rotation: version (\d+) first (\S+) canary (\S+)[ \t]*(?=\r?$)")
 _SECTION: Final = re.compile(
     r"\s*(?:global|defaults|frontend|backend|listen|peers|resolvers|mailers|userlist|program|ring|cache|http-errors"
     r"|fcgi-app|crt-store)\b(?:\s+(\S+))?"
