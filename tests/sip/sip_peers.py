@@ -245,11 +245,30 @@ class Core:
 
     def hang_up(self, call_id: str) -> int:
         """BYE from our side; its final answer."""
+        before = len(self.answers)
+        self.start_hang_up(call_id)
+        return self._answer_to(call_id, before).status
+
+    def start_hang_up(self, call_id: str) -> None:
+        """BYE from our side, on its way."""
         self.wait_for(lambda: call_id in self.dialogs, "the call is answered")
-        return self._ask(self.dialogs[call_id].request("BYE", self._via, self.uri), call_id)
+        self._send(self.dialogs[call_id].request("BYE", self._via, self.uri))
 
     def call_out(self) -> Message:
         """An INVITE to the carrier through the edge; its final answer, acknowledged."""
+        before = len(self.answers)
+        call_id = self.start_call_out()
+        answer = self._answer_to(call_id, before)
+        if answer.status == 200:
+            target = answer.header("Contact").strip("<>")
+            routes = list(reversed(answer.all("Record-Route")))
+            dialog = Dialog(call_id, answer.header("From"), answer.header("To"), target, routes)
+            self.dialogs[call_id] = dialog
+            self._send(dialog.request("ACK", self._via, self.uri))
+        return answer
+
+    def start_call_out(self) -> str:
+        """An INVITE to the carrier through the edge, on its way; its Call-ID."""
         call_id = uuid.uuid4().hex
         lines = [
             f"INVITE sip:carrier@{DOMAIN} SIP/2.0",
@@ -262,15 +281,8 @@ class Core:
             "Max-Forwards: 70",
             "Content-Length: 0",
         ]
-        self._ask("\r\n".join([*lines, "", ""]), call_id)
-        answer = next(message for message in self.answers if message.header("Call-ID") == call_id)
-        if answer.status == 200:
-            target = answer.header("Contact").strip("<>")
-            routes = list(reversed(answer.all("Record-Route")))
-            dialog = Dialog(call_id, answer.header("From"), answer.header("To"), target, routes)
-            self.dialogs[call_id] = dialog
-            self._send(dialog.request("ACK", self._via, self.uri))
-        return answer
+        self._send("\r\n".join([*lines, "", ""]))
+        return call_id
 
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         with self._news:
@@ -287,11 +299,10 @@ class Core:
         assert self.edge is not None, "set `edge` to the edge's core listener"
         self._socket.sendto(text.encode(), self.edge)
 
-    def _ask(self, text: str, call_id: str) -> int:
-        before = len(self.answers)
-        self._send(text)
+    def _answer_to(self, call_id: str, before: int) -> Message:
+        """The first final answer of that call after those that there were."""
         self.wait_for(lambda: any(m.header("Call-ID") == call_id for m in self.answers[before:]), "an answer arrives")
-        return next(m.status for m in self.answers[before:] if m.header("Call-ID") == call_id)
+        return next(m for m in self.answers[before:] if m.header("Call-ID") == call_id)
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
