@@ -90,10 +90,11 @@ def test_the_placeholder_of_the_readme_is_known_as_one(tmp_path: Path) -> None:
     assert slot_file((tmp_path / "empty.crt").read_bytes() + (tmp_path / "empty.key").read_bytes()).is_placeholder
 
 
-@pytest.mark.parametrize("content", [b"", b"an operator's note\n", A.chain_pem[:200].encode(), b"\x00\xff" * 50])
-def test_a_file_that_cannot_be_read_holds_no_leaf(content: bytes) -> None:
-    found = slot_file(content)
-    assert (found.leaf, found.sha1, found.chain, found.is_placeholder) == (None, None, (), False)
+def test_a_file_that_cannot_be_read_holds_no_leaf() -> None:
+    cut_off = A.chain_pem.replace("M", "-", 3).encode()
+    for content in (b"", b"an operator's note\n", A.chain_pem[:200].encode(), cut_off, b"\x00\xff" * 50):
+        found = slot_file(content)
+        assert (found.leaf, found.sha1, found.chain, found.is_placeholder) == (None, None, (), False)
 
 
 def test_a_file_of_an_operator_has_no_name() -> None:
