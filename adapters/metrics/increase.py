@@ -59,6 +59,14 @@ class Starts:
         before, after = self.known_at(earlier), self.known_at(later)
         return before is not None and after is not None and after - before > START_TOLERANCE_S
 
+    def changed_by(self, moment: float, earlier: float, later: float) -> bool:
+        """Whether another process was there at `later` than at `earlier`, and had started by a moment between them.
+
+        A window that begins with a process is covered by it, however late the process was looked at first.
+        """
+        started = self.known_at(later)
+        return started is not None and started <= moment and self.changed(earlier, later)
+
 
 def increase_of(labels: Mapping[str, str], points: Points, starts: Starts, since: float) -> Increase:
     """The rise after `since` (seconds since 1970) over at least one sample, those before `since` being where it began.
@@ -75,7 +83,7 @@ def increase_of(labels: Mapping[str, str], points: Points, starts: Starts, since
     for point in inside:
         anew = point[1] < previous[1] or starts.changed(previous[0], point[0])
         total += point[1] if anew else point[1] - previous[1]
-        resets += anew
+        resets += anew and not starts.changed_by(since, previous[0], point[0])
         previous = point
     return Increase(
         labels=labels, increase=total, first_at=moment_of(first[0]), last_at=moment_of(previous[0]), resets=resets

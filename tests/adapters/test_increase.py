@@ -29,6 +29,15 @@ SINCE = 1000.0
             id="another process that overtook the first unseen",
         ),
         pytest.param(
+            [(995, 13), (1005, 10), (1010, 12)],
+            [(995, 500), (1005, 1000)],
+            12,
+            995,
+            1010,
+            0,
+            id="a process with which the window begins",
+        ),
+        pytest.param(
             [(995, 3), (1005, 10)], [(995, 500), (1005, 501)], 7, 995, 1005, 0, id="a start time that flutters by 1 s"
         ),
         pytest.param(
