@@ -26,7 +26,7 @@ test-durability: $(STAMP)
 # real HAProxy, Kamailio, SIPp, knotd and Prometheus from the distribution: installed as root, asked for otherwise
 test-sip: $(STAMP)
 	bash tests/sip/programs.sh
-	$(BIN)/python -m pytest -m sip --dist loadfile tests/sip
+	$(BIN)/python -m pytest -m sip --dist loadfile tests/sip tests/conformance
 
 # `make bench` makes every table, `make bench TABLE=loss` one; its size by environment: bench/README.md
 bench: $(STAMP)
