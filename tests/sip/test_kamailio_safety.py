@@ -15,6 +15,7 @@ import pytest_asyncio
 from adapters.edges.base import TrunkChange
 from adapters.edges.kamailio import KamailioEdge
 from domain.errors import RequestRefused, Unreachable
+from tests.adapters.sftp_host import SftpHost, mode_of
 from tests.adapters.trunk_leaves import expired_leaf, key_lines, trunk_leaf
 from tests.sip.kamailio_node import TRUNK
 from tests.sip.kamailio_rig import (
@@ -188,6 +189,31 @@ async def test_a_key_under_another_name_goes_with_its_certificate(tmp_path: Path
             await rig.change(step)
         assert await rig.edge.delete_certificate(A.sha256) is True
         assert not (folder / "private.pem").exists()
+
+
+# -- files on another host ---------------------------------------------------------------------------------------------
+
+
+async def test_a_rotation_whose_files_go_through_sftp(rig: Rig, tmp_path: Path) -> None:
+    """One SSH connection for all of it."""
+    host = SftpHost(rig.node.tls_directory, tmp_path)
+    await host.start()
+    settings = profile(tmp_path, rig.nodes)
+    nodes = [settings.nodes[0].model_copy(update={"files": host.source()})]
+    edge = KamailioEdge("edge", settings.model_copy(update={"nodes": tuple(nodes)}))
+    try:
+        assert await edge.configuration_problems(TRUNK) == ()
+        await edge.upload(NAME, B.chain_pem, B.private_key)
+        for step in (BIND, PREFER, REMOVE):
+            assert (await edge.update_trunk(TRUNK, step)).pool == step.pool
+        assert rig.served() == B.sha256
+        assert mode_of(rig.node.tls_directory / f"{NAME}.key") == 0o600
+        assert await edge.delete_certificate(A.sha256) is True
+        assert not (rig.node.tls_directory / "trunk.key").exists()
+        assert host.logins == 1
+    finally:
+        await edge.close()
+        await host.stop()
 
 
 # -- restarts and nodes ------------------------------------------------------------------------------------------------
