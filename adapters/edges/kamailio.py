@@ -326,9 +326,14 @@ def _chain_of(chain_pem: str, where: str) -> tuple[x509.Certificate, ...]:
 
 
 def _calls(looks: Sequence[Look]) -> dict[str, int]:
-    """Live calls by leaf, over all nodes. Raises `UnexpectedAnswer` for calls on a certificate that is not known."""
+    """Live calls by leaf, over all nodes. Raises `UnexpectedAnswer` for calls on a certificate that is not known.
+
+    A call is on the certificate of its setup for as long as any connection with that is open. Afterwards it is on none:
+    its next request comes over a connection that is served what is preferred then. So a call whose end nobody told,
+    because the connection under its BYE was gone, keeps no certificate.
+    """
     counted = [
-        (one.serial, leaf_by_serial(look.kept).get(one.serial), one.calls)
+        (one.serial, leaf_by_serial(look.kept).get(one.serial), one.calls if one.connections > 0 else 0)
         for look in looks
         for one in look.state.certificates
     ]
