@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from domain.errors import UnexpectedAnswer
-from tests.sip.haproxy_rig import TRUNK, A, HaproxyRig, client_context, connected, haproxy_rig
+from domain.errors import RequestRefused, UnexpectedAnswer
+from lab.ports import free_port
+from tests.sip.haproxy_rig import REMOVE, TRUNK, A, B, HaproxyRig, client_context, connected, haproxy_rig
 from tests.sip.ocsp_signer import good
 
 pytestmark = pytest.mark.sip
@@ -151,6 +152,25 @@ async def test_certificates_that_are_loaded_from_elsewhere_are_told(tmp_path: Pa
 
 def _as_second_pem(sip: Path) -> None:
     (sip / "second.pem").write_bytes((sip / "trunk-two.pem").read_bytes())
+
+
+async def test_another_listener_with_the_same_leaf_is_another_user_of_it(tmp_path: Path) -> None:
+    port, begin = free_port(), "# What Prometheus scrapes"
+    section = f'frontend web from sip\n    bind 127.0.0.1:{port} ssl crt "${{SIP_DIRECTORY}}/web.pem"\n\n{begin}'
+
+    def same_as_the_trunk(sip: Path) -> None:
+        (sip / "web.pem").write_bytes((sip / "trunk-one.pem").read_bytes())
+
+    async with haproxy_rig(tmp_path, changes={begin: section}, prepare=same_as_the_trunk) as rig:
+        web = f"file:{rig.node.sip / 'web.pem'}"
+        assert await rig.edge.trunks_presenting(A.sha256) == (TRUNK, web)
+        await rig.bound()
+        assert await rig.edge.trunks_presenting(B.sha256) == (TRUNK,)
+        await rig.change(REMOVE)
+        assert await rig.edge.trunks_presenting(A.sha256) == (web,)
+        with pytest.raises(RequestRefused, match="in use"):
+            await rig.edge.delete_certificate(A.sha256)
+        assert rig.held() == {"one": "A", "two": "B"}
 
 
 async def test_an_edge_that_resumes_sessions_is_told(tmp_path: Path) -> None:

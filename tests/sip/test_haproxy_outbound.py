@@ -35,16 +35,21 @@ pytestmark = pytest.mark.sip
 
 @dataclass
 class Carrier:
-    """A carrier that demands client certificates of our root. `shown` are the leaves that it was shown, in order."""
+    """A carrier that demands client certificates of our root. `shown` are the leaves that it was shown, in order.
+
+    `resumed` counts connections that went on with an older session, and so showed none.
+    """
 
     context: ssl.SSLContext
     port: int = 0
     shown: list[str] = field(default_factory=list)
+    resumed: int = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await writer.start_tls(self.context)
             tls = writer.get_extra_info("ssl_object")
+            self.resumed += tls.session_reused
             self.shown.append(NAMES[hashlib.sha256(tls.getpeercert(True)).hexdigest()])
             while data := await reader.read(4096):
                 writer.write(data)
@@ -121,6 +126,7 @@ async def test_the_client_certificate_of_outbound_calls_follows_the_pool(tmp_pat
         await rig.edge.delete_certificate(A.sha256)
         assert await shown() == ["B"] * 4
         assert await rig.node.weights("out-pool") == {"two": 100}
+        assert carrier.resumed == 0
 
 
 async def test_outbound_handshakes_count_with_the_first_answer(tmp_path: Path) -> None:
