@@ -60,9 +60,9 @@ class LabProcess:
         return answer.json()
 
     def as_found(self) -> bool:
-        """True when both trunks serve A alone, as at the start."""
-        trunks = self.get("/lab/state")["trunks"]
-        return all(trunk["pool"] == [self.facts["certificate_a"]] for trunk in trunks.values())
+        """True when both trunks serve A alone and no call was lost, as at the start."""
+        trunks = self.get("/lab/state")["trunks"].values()
+        return all(trunk["pool"] == [self.facts["certificate_a"]] and not trunk["calls"]["lost"] for trunk in trunks)
 
     def calm(self) -> None:
         """Ends every fault."""
