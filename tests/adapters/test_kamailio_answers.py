@@ -133,7 +133,11 @@ async def test_lifetimes_reach_over_the_longest_call_or_have_no_end(
 
 
 async def test_modules_and_memory(tmp_path: Path) -> None:
-    answers = {**HEALTHY, "core.modules": sorted(checks.MODULES - {"dialog", "tcpops"}), "core.shmmem": {"free": 12 * 2**20}}
+    answers = {
+        **HEALTHY,
+        "core.modules": sorted(checks.MODULES - {"dialog", "tcpops"}),
+        "core.shmmem": {"free": 12 * 2**20},
+    }
     lacking = node(tmp_path, answers)
     assert await checks.modules(lacking, profile(tmp_path)) == ("modules are missing: load dialog, tcpops",)
     (memory,) = await checks.memory(lacking, profile(tmp_path))
