@@ -6,35 +6,53 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from domain.plan import Plan
 from tests.sip.programs import until
 from tests.sip.rotation_rig import EdgeWanted, Rig, completes, reaches, rotation_rig, traffic
-from tests.sip.sipp import PLAIN, CallKind
-from tests.sip.trunk_path import TrunkPath
+from tests.sip.sipp import ON_ONE_CONNECTION, PLAIN, Callers, CallKind, RenewedCallers
+from tests.sip.trunk_path import LAB_CARRIER_ADDRESS, TrunkPath
 
 RATE = 15.0
 FEW_HANDSHAKES = ("minimum_sample = 8", "minimum_sample = 1")
 """Connections that last give a gate one handshake each; where more are demanded, a person decides."""
 
 
-async def loses_no_call(
-    temporal: str, folder: Path, edge: EdgeWanted, kinds: Sequence[CallKind], *, persistent: bool = False
-) -> None:
+async def loses_no_call(temporal: str, folder: Path, edge: EdgeWanted, kinds: Sequence[CallKind]) -> None:
     """A whole rotation under calls of these kinds, and outbound ones where TLS is mutual: nobody loses one."""
     async with rotation_rig(temporal, folder, [edge]) as rig:
-        path = rig.path
-        callers = [path.callers(rate=RATE, kinds=kinds, persistent=persistent)]
-        if persistent:
-            await rig.tell_carrier(edge.name, persistent=True)
+        callers = [rig.path.callers(rate=RATE, kinds=kinds)]
         if edge.mutual:
-            callers.append(path.core_callers(rate=3))
-        async with traffic(path, *callers) as load:
-            plan = rig.stage.plan(FEW_HANDSHAKES) if persistent or edge.mutual else None
-            sha256_b = await completes(await rig.stage.start(plan))
-            await load.lost_nothing()
-            assert load.watch.leaves() == {rig.sha256_a, sha256_b}
-            for node in path.nodes:
-                assert load.watch.last_leaf(node) == sha256_b
-        await carrier_lost_nothing(rig)
+            callers.append(rig.path.core_callers(rate=3))
+        await _goes_through(rig, rig.stage.plan(FEW_HANDSHAKES) if edge.mutual else None, *callers)
+
+
+async def loses_no_call_on_connections_that_are_renewed(temporal: str, folder: Path, edge: EdgeWanted) -> None:
+    """All of SIPp's calls share one connection, which the carrier renews now and then; nobody closes one."""
+    async with rotation_rig(temporal, folder, [edge], close_after=None) as rig:
+
+        def on_one_connection(name: str) -> Callers:
+            return rig.path.callers(name, rate=RATE, kinds=ON_ONE_CONNECTION, persistent=True, calls=round(RATE * 6))
+
+        renewed = RenewedCallers("renewed", on_one_connection)
+        await _goes_through(rig, rig.stage.plan(FEW_HANDSHAKES), renewed)
+        assert renewed.connections > 2
+
+
+async def loses_no_call_on_a_connection_that_is_closed(temporal: str, folder: Path, edge: EdgeWanted) -> None:
+    """All calls of the lab's carrier share one connection that lives for ever: the plan has it closed in order."""
+    async with rotation_rig(temporal, folder, [edge]) as rig:
+        await rig.tell_carrier(edge.name, persistent=True)
+        await _goes_through(rig, rig.stage.plan(FEW_HANDSHAKES), rig.path.callers(rate=RATE))
+
+
+async def _goes_through(rig: Rig, plan: Plan | None, *callers: Callers | RenewedCallers) -> None:
+    async with traffic(rig.path, *callers) as load:
+        sha256_b = await completes(await rig.stage.start(plan))
+        await load.lost_nothing()
+        assert load.watch.leaves() == {rig.sha256_a, sha256_b}
+        for node in rig.path.nodes:
+            assert load.watch.last_leaf(node) == sha256_b
+    await carrier_lost_nothing(rig)
 
 
 async def turns_back(temporal: str, folder: Path, edge: EdgeWanted, kinds: Sequence[CallKind]) -> None:
@@ -62,7 +80,7 @@ async def turns_back(temporal: str, folder: Path, edge: EdgeWanted, kinds: Seque
 
 async def survives_kills(temporal: str, folder: Path, edge: EdgeWanted, phases: Sequence[str]) -> None:
     """The edge dies without a word in these phases and comes up again: in the end it is what the workflow wanted."""
-    async with rotation_rig(temporal, folder, [edge]) as rig:
+    async with rotation_rig(temporal, folder, [edge], peers=[LAB_CARRIER_ADDRESS]) as rig:
         path = rig.path
         rotation = await rig.stage.start()
         for phase in phases:

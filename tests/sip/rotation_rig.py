@@ -15,9 +15,9 @@ from temporalio.client import WorkflowFailureError
 from domain.gates import Verdict
 from tests.e2e.stage import LabProcess, Rotation, Stage, running_lab, staged
 from tests.sip.openssl_watch import OpensslWatch
-from tests.sip.rotation_texts import endpoint_text, plan_text, platform_settings
+from tests.sip.rotation_texts import CLOSE_AFTER, PEERS, RAMP, endpoint_text, plan_text, platform_settings
 from tests.sip.scraping import Prometheus
-from tests.sip.sipp import Callers, Totals
+from tests.sip.sipp import Callers, RenewedCallers, Totals
 from tests.sip.trunk_path import Parties, TrunkPath
 
 PathOf = Callable[..., AbstractAsyncContextManager[TrunkPath]]
@@ -73,7 +73,7 @@ class Traffic:
     """Calls and a witness on one path. SIPp's totals are final once `finish` has returned."""
 
     path: TrunkPath
-    callers: list[Callers]
+    callers: list[Callers | RenewedCallers]
     watch: OpensslWatch
 
     async def start(self) -> None:
@@ -113,12 +113,14 @@ async def rotation_rig(
     edges: Sequence[EdgeWanted],
     *,
     with_lab: Sequence[str] = (),
-    ramp: Sequence[int] = (20, 60),
+    ramp: Sequence[int] = RAMP,
+    peers: Sequence[str] = PEERS,
+    close_after: str | None = CLOSE_AFTER,
     lab_arguments: Sequence[str] = (),
 ) -> AsyncIterator[Rig]:
     """Real edges that serve A and are called, and a worker whose plan rotates them.
 
-    `with_lab` are endpoints of the lab's own that the plan rotates with them.
+    `with_lab` are endpoints of the lab's own that the plan rotates with them; `peers` and `close_after` are the plan's.
     """
     wanted = [f"--external={edge.name}{':mutual' if edge.mutual else ''}" for edge in edges]
     async with AsyncExitStack() as stack:
@@ -138,10 +140,10 @@ async def rotation_rig(
             (lab.directory / "settings.toml").read_text()
             + "".join(platform_settings(name, path, prometheus.url) for name, path in paths.items()),
         )
-        endpoints = [endpoint_text(name, path, ramp=ramp) for name, path in paths.items()]
+        endpoints = [endpoint_text(name, path, peers=peers, ramp=ramp) for name, path in paths.items()]
         plan = lab.directory / "plan.toml"
         a_pem = (lab.directory / "certificate-a.pem").read_text()
-        plan.write_text(plan_text(plan.read_text(), a_pem, endpoints, with_lab=with_lab))
+        plan.write_text(plan_text(plan.read_text(), a_pem, endpoints, with_lab=with_lab, close_after=close_after))
         stage = await stack.enter_async_context(staged(temporal, lab, settings))
         rig = Rig(lab, stage, paths, prometheus)
         for name, path in paths.items():
@@ -150,7 +152,7 @@ async def rotation_rig(
 
 
 @asynccontextmanager
-async def traffic(path: TrunkPath, *callers: Callers) -> AsyncIterator[Traffic]:
+async def traffic(path: TrunkPath, *callers: Callers | RenewedCallers) -> AsyncIterator[Traffic]:
     """Running traffic on a path; it is ended at the latest with the block."""
     running = Traffic(path, list(callers), path.watch())
     try:

@@ -14,8 +14,8 @@ from tests.sip.trunk_path import CALLERS_ADDRESS, LAB_CARRIER_ADDRESS, TrunkPath
 
 PEERS = (LAB_CARRIER_ADDRESS, CALLERS_ADDRESS)
 RAMP = (20, 60)
-TIMINGS = 'ramp_step = "2s"\nclose_connections_after = "3s"\n'
-"""The second, because the SIP server keeps its connection to the carrier for as long as it can."""
+CLOSE_AFTER = "3s"
+"""Because the SIP server keeps its connection to the carrier for as long as it can."""
 
 
 def platform_settings(name: str, path: TrunkPath, prometheus_url: str) -> str:
@@ -54,7 +54,14 @@ test_call = "sip:test@{path.parties.fqdn}"
 {ours}{substitutes}"""
 
 
-def plan_text(lab_plan: str, a_pem: str, endpoints: Sequence[str], *, with_lab: Sequence[str] = ()) -> str:
+def plan_text(
+    lab_plan: str,
+    a_pem: str,
+    endpoints: Sequence[str],
+    *,
+    with_lab: Sequence[str] = (),
+    close_after: str | None = CLOSE_AFTER,
+) -> str:
     """The lab's plan for these endpoints, and for those of its own that are named in `with_lab`."""
     head, *own = lab_plan[: lab_plan.index("[thresholds]")].split("[[endpoints]]")
     kept = [f"[[endpoints]]{text}" for text in own if tomllib.loads(text)["name"] in with_lab]
@@ -65,7 +72,8 @@ def plan_text(lab_plan: str, a_pem: str, endpoints: Sequence[str], *, with_lab: 
     now = names.value.get_values_for_type(x509.DNSName)
     assert json.dumps(before) in head
     tail = lab_plan[lab_plan.index("[thresholds]") :]
-    tail = tail.replace("[timings]\n", f"[timings]\n{TIMINGS}", 1)
+    timings = 'ramp_step = "2s"\n' + (f'close_connections_after = "{close_after}"\n' if close_after else "")
+    tail = tail.replace("[timings]\n", f"[timings]\n{timings}", 1)
     return "".join([head.replace(json.dumps(before), json.dumps(now)), *kept, *endpoints, "\n", tail])
 
 

@@ -6,9 +6,10 @@ code is 0, never that failed = 0.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,6 +168,63 @@ class Callers(Sipp):
     async def ends(self, patience_s: float) -> Totals:
         """The totals of callers with a number of `calls`. Raises TimeoutError."""
         return self.totals(await self._program.wait(patience_s))
+
+
+class RenewedCallers:
+    """Callers on one connection that ends when it has carried so many calls, and is followed by another one.
+
+    SIPp itself cannot go on when its only connection is closed below it: the request with which it notices is lost.
+    """
+
+    def __init__(self, name: str, make: Callable[[str], Callers]) -> None:
+        """`make` gives callers of a name that make a number of calls on one connection."""
+        self.name, self.connections = name, 0
+        self._make = make
+        self._current: Callers | None = None
+        self._ended: list[Totals] = []
+        self._errors = ""
+        self._last = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begins to call."""
+        self._task = asyncio.create_task(self._run())
+
+    async def finish(self) -> Totals:
+        """Returns when the connection that is open has carried its calls."""
+        assert self._task is not None
+        self._last = True
+        await self._task
+        return Totals(
+            created=sum(one.created for one in self._ended),
+            successful=sum(one.successful for one in self._ended),
+            failed=sum(one.failed for one in self._ended),
+            current=0,
+            retransmissions=sum(one.retransmissions for one in self._ended),
+            answer_ms=max(one.answer_ms for one in self._ended),
+            causes=tuple(cause for one in self._ended for cause in one.causes),
+            exit_code=max(one.exit_code or 0 for one in self._ended),
+        )
+
+    async def stop(self) -> None:
+        """Ends it, however its calls are."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._current is not None:
+            await self._current.stop()
+
+    def last_errors(self) -> str:
+        """The end of what was unexpected on the last connection that met something."""
+        return self._errors
+
+    async def _run(self) -> None:
+        while not self._last:
+            self.connections += 1
+            self._current = self._make(f"{self.name}-{self.connections}")
+            await self._current.start()
+            self._ended.append(await self._current.ends(_LAST_CALLS_S))
+            self._errors = self._current.last_errors() or self._errors
 
 
 class Answerers(Sipp):

@@ -22,8 +22,16 @@ async def test_no_call_of_any_kind_is_lost(temporal: str, tmp_path: Path) -> Non
     await cases.loses_no_call(temporal, tmp_path, EDGE, ALL_KINDS)
 
 
-async def test_no_call_is_lost_on_a_trunk_whose_calls_share_one_connection(temporal: str, tmp_path: Path) -> None:
-    await cases.loses_no_call(temporal, tmp_path, EDGE, ON_ONE_CONNECTION, persistent=True)
+async def test_no_call_is_lost_on_a_trunk_whose_carrier_renews_its_one_connection(
+    temporal: str, tmp_path: Path
+) -> None:
+    await cases.loses_no_call_on_connections_that_are_renewed(temporal, tmp_path, EDGE)
+
+
+async def test_no_call_is_lost_where_the_one_connection_of_a_trunk_is_closed_by_plan(
+    temporal: str, tmp_path: Path
+) -> None:
+    await cases.loses_no_call_on_a_connection_that_is_closed(temporal, tmp_path, EDGE)
 
 
 async def test_no_call_is_lost_in_either_direction_where_both_sides_show_certificates(
