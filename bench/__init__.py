@@ -1,1 +1,1 @@
-"""What a change of certificate costs on real SIP edges, measured: calls lost, handshakes failed, time without service."""
+"""What a change of certificate costs on real SIP edges: calls lost, handshakes failed, time without service."""
