@@ -18,6 +18,7 @@ _HEAD = (
     "Calls placed",
     "**Calls lost**",
     "Retransmissions",
+    "Peer that dials again: placed, lost",
     "Handshakes",
     "**Failed handshakes**",
     "**Longest gap**",
@@ -79,6 +80,7 @@ def cells(row: Measured) -> list[str]:
         str(calls.placed),
         f"**{calls.lost}**",
         str(calls.retransmissions),
+        f"{row.other_peer.placed}, **{row.other_peer.lost}**",
         str(made.made),
         f"**{made.failed}**",
         f"**{made.longest_gap.ms:.0f} ms**",
@@ -100,9 +102,6 @@ def _details(row: Measured) -> list[str]:
     made = row.handshakes
     lines = [f"**{row.title}** – {row.seconds:.0f} s of traffic.", ""]
     lines += [f"- {kind}: {_calls(figures)}" for kind, figures in row.calls.items()]
-    lines.append(
-        f"- the trunk's other peer, the lab's carrier: {row.other_peer.placed} placed, {row.other_peer.lost} lost"
-    )
     lines.append(f"- handshakes: {made.a.handshakes} on A, {made.b.handshakes} on B, {made.other} on anything else")
     gap = made.longest_gap
     lines.append(f"- longest gap: {gap.ms:.0f} ms, from {gap.since - row.begun:.1f} s on")
