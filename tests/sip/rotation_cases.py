@@ -16,14 +16,22 @@ RATE = 15.0
 FEW_HANDSHAKES = ("minimum_sample = 8", "minimum_sample = 1")
 """Connections that last give a gate one handshake each; where more are demanded, a person decides."""
 
+UNDECIDED_SOON = ('overlap = "8s"', 'overlap = "8s"\nsoak_grace = "1s"')
+
 
 async def loses_no_call(temporal: str, folder: Path, edge: EdgeWanted, kinds: Sequence[CallKind]) -> None:
-    """A whole rotation under calls of these kinds, and outbound ones where TLS is mutual: nobody loses one."""
+    """A whole rotation under calls of these kinds: nobody loses one."""
     async with rotation_rig(temporal, folder, [edge]) as rig:
-        callers = [rig.path.callers(rate=RATE, kinds=kinds)]
-        if edge.mutual:
-            callers.append(rig.path.core_callers(rate=3))
-        await _goes_through(rig, rig.stage.plan(FEW_HANDSHAKES) if edge.mutual else None, *callers)
+        await _goes_through(rig, rig.path.callers(rate=RATE, kinds=kinds))
+
+
+async def loses_no_call_in_either_direction(
+    temporal: str, folder: Path, edge: EdgeWanted, kinds: Sequence[CallKind], *, overrides: Sequence[str] = ()
+) -> None:
+    """Mutual TLS, and calls of the SIP server too, over one connection that lives until the plan has it closed."""
+    async with rotation_rig(temporal, folder, [edge]) as rig:
+        callers = [rig.path.callers(rate=RATE, kinds=kinds), rig.path.core_callers(rate=3)]
+        await _goes_through(rig, *callers, plan=rig.stage.plan(FEW_HANDSHAKES, UNDECIDED_SOON), overrides=overrides)
 
 
 async def loses_no_call_on_connections_that_are_renewed(temporal: str, folder: Path, edge: EdgeWanted) -> None:
@@ -34,7 +42,7 @@ async def loses_no_call_on_connections_that_are_renewed(temporal: str, folder: P
             return rig.path.callers(name, rate=RATE, kinds=ON_ONE_CONNECTION, persistent=True, calls=round(RATE * 6))
 
         renewed = RenewedCallers("renewed", on_one_connection)
-        await _goes_through(rig, rig.stage.plan(FEW_HANDSHAKES), renewed)
+        await _goes_through(rig, renewed, plan=rig.stage.plan(FEW_HANDSHAKES))
         assert renewed.connections > 2
 
 
@@ -42,12 +50,19 @@ async def loses_no_call_on_a_connection_that_is_closed(temporal: str, folder: Pa
     """All calls of the lab's carrier share one connection that lives for ever: the plan has it closed in order."""
     async with rotation_rig(temporal, folder, [edge]) as rig:
         await rig.tell_carrier(edge.name, persistent=True)
-        await _goes_through(rig, rig.stage.plan(FEW_HANDSHAKES), rig.path.callers(rate=RATE))
+        await _goes_through(rig, rig.path.callers(rate=RATE), plan=rig.stage.plan(FEW_HANDSHAKES))
 
 
-async def _goes_through(rig: Rig, plan: Plan | None, *callers: Callers | RenewedCallers) -> None:
+async def _goes_through(
+    rig: Rig, *callers: Callers | RenewedCallers, plan: Plan | None = None, overrides: Sequence[str] = ()
+) -> None:
+    """A person decides the gates of `overrides`, which cannot be decided on this trunk."""
     async with traffic(rig.path, *callers) as load:
-        sha256_b = await completes(await rig.stage.start(plan))
+        rotation = await rig.stage.start(plan)
+        for gate in overrides:
+            await rotation.shows(lambda s, gate=gate: s.waiting and s.waiting.gate == gate, f"{gate} undecided")
+            await rotation.handle.signal("approve", {"gate": gate, "by": "ann", "reason": "a persistent connection"})
+        sha256_b = await completes(rotation)
         await load.lost_nothing()
         assert load.watch.leaves() == {rig.sha256_a, sha256_b}
         for node in rig.path.nodes:

@@ -36,7 +36,6 @@ def endpoint_text(
     """The plan's endpoint on the platform `<name>`; the carrier calls the trunk by the same name."""
     nodes = ", ".join(f'{{ address = "{host}", port = {port} }}' for host, port in path.nodes)
     ours = "ramp = [{}]\n".format(", ".join(map(str, ramp))) if path.haproxies else ""
-    substitutes = "" if path.haproxies else '\n[endpoints.substitutes]\nhandshakes = "carrier"\npool = "switch"\n'
     return f"""
 [[endpoints]]
 name = "{name}"
@@ -51,7 +50,7 @@ probe_addresses = ["127.0.0.1"]
 carrier = "carrier-lab"
 carrier_trunk = "{name}"
 test_call = "sip:test@{path.parties.fqdn}"
-{ours}{substitutes}"""
+{ours}{_substitutes(path)}"""
 
 
 def plan_text(
@@ -77,6 +76,13 @@ def plan_text(
     return "".join([head.replace(json.dumps(before), json.dumps(now)), *kept, *endpoints, "\n", tail])
 
 
+def _substitutes(path: TrunkPath) -> str:
+    """What stands in for what the edge cannot tell; behind HAProxy nobody knows the certificate of an outbound call."""
+    if path.kamailios:
+        return '\n[endpoints.substitutes]\nhandshakes = "carrier"\npool = "switch"\n'
+    return '\n[endpoints.substitutes]\ncall_setups = "carrier"\n' if path.parties.outbound else ""
+
+
 def _haproxy(name: str, path: TrunkPath) -> str:
     nodes = "\n".join(
         f'  {{ name = "edge{n}", runtime = "{node.runtime}", files = {_local(node.sip)} }},'
@@ -87,7 +93,7 @@ def _haproxy(name: str, path: TrunkPath) -> str:
 kind = "haproxy"
 listener = "{TRUNK}"
 canary_port = {path.haproxies[0].ports["canary"]}
-call_setups = true
+call_setups = {json.dumps(not path.parties.outbound)}
 mutual_tls = {json.dumps(path.parties.mutual)}
 nodes = [
 {nodes}

@@ -17,7 +17,7 @@ from lab.ports import LOOPBACK, free_port
 from tests.sip.programs import Program
 
 SCENARIOS = Path(__file__).with_name("scenarios")
-_LAST_CALLS_S = 60.0
+_LAST_CALLS_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +112,17 @@ class Sipp:
         return self._errors.read_text(errors="replace")[-2000:] if self._errors.exists() else ""
 
     async def finish(self) -> Totals:
-        """No new calls; those that are active end as they should. Raises TimeoutError when they do not."""
+        """No new calls; those that are active end as they should, or are lost after half a minute."""
         self._program.signal(signal.SIGUSR1)
-        return self.totals(await self._program.wait(_LAST_CALLS_S))
+        return await self.ends(_LAST_CALLS_S)
+
+    async def ends(self, patience_s: float) -> Totals:
+        """The totals once it has ended of itself; after the patience it is ended, and not by its own will."""
+        try:
+            return self.totals(await self._program.wait(patience_s))
+        except TimeoutError:
+            await self._program.kill()
+            return self.totals(-signal.SIGKILL)
 
     async def stop(self) -> None:
         """Ends it, however its calls are."""
@@ -164,10 +172,6 @@ class Callers(Sipp):
     async def start(self) -> None:
         """Begins to call."""
         await self._program.start()
-
-    async def ends(self, patience_s: float) -> Totals:
-        """The totals of callers with a number of `calls`. Raises TimeoutError."""
-        return self.totals(await self._program.wait(patience_s))
 
 
 class RenewedCallers:

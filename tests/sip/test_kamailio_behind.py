@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -35,6 +36,13 @@ class HaproxyOut:
             request = Message.parse(connection.recv(65536).decode())
             connection.sendall(request.reply(200, f"sip:carrier@{CARRIER}:5061;transport=tls", "carrier").encode())
         return request
+
+    def lose_one(self) -> Message:
+        """The next request, and the connection closed below it."""
+        self._listener.settimeout(10)
+        connection, _ = self._listener.accept()
+        with connection:
+            return Message.parse(connection.recv(65536).decode())
 
     def close(self) -> None:
         self._listener.close()
@@ -164,3 +172,25 @@ def test_a_call_to_the_carrier_leaves_through_haproxy_and_has_no_slot(
     assert invite.method == "INVITE"
     core.wait_for(lambda: any(answer.status == 200 for answer in core.answers), "the carrier's answer")
     assert counted(node) == {'certificate="none",direction="outbound",peer="",result="ok"} 1'}
+
+
+def test_a_call_whose_connection_haproxy_closed_below_it_is_sent_once_more(
+    node: KamailioNode, core: Core, out: HaproxyOut
+) -> None:
+    with ThreadPoolExecutor() as side:
+        answer = side.submit(core.call_out)
+        lost = out.lose_one()
+        again = out.serve_one()
+        assert answer.result(20).status == 200
+    assert (lost.header("Call-ID"), lost.header("CSeq")) == (again.header("Call-ID"), again.header("CSeq"))
+    assert lost.all("Via")[0] != again.all("Via")[0], "another transaction (RFC 3263, section 4.3)"
+    assert counted(node) == {'certificate="none",direction="outbound",peer="",result="ok"} 1'}
+
+
+def test_it_is_not_sent_a_third_time(node: KamailioNode, core: Core, out: HaproxyOut) -> None:
+    with ThreadPoolExecutor() as side:
+        answer = side.submit(core.call_out)
+        out.lose_one()
+        out.lose_one()
+        assert answer.result(20).status == 408
+    assert counted(node) == {'certificate="none",direction="outbound",peer="",result="408"} 1'}

@@ -37,7 +37,7 @@ async def test_no_call_is_lost_where_the_one_connection_of_a_trunk_is_closed_by_
 async def test_no_call_is_lost_in_either_direction_where_both_sides_show_certificates(
     temporal: str, tmp_path: Path
 ) -> None:
-    await cases.loses_no_call(temporal, tmp_path, MUTUAL, ALL_KINDS)
+    await cases.loses_no_call_in_either_direction(temporal, tmp_path, MUTUAL, ALL_KINDS)
 
 
 async def test_no_call_is_lost_with_two_nodes_behind_one_name(temporal: str, tmp_path: Path) -> None:
