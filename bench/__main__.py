@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -49,6 +50,7 @@ def loss(
 
 def main() -> None:
     """Leaves at once, without the interpreter's shutdown, in which the Temporal SDK can abort a finished process."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # what runs is ended in order
     asked = sys.argv[1:]
     code = max(_run(arguments) for arguments in ([asked] if asked else [[table] for table in TABLES]))
     sys.stdout.flush()

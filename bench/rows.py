@@ -123,7 +123,7 @@ async def _measured(row: Row, size: RowSize, rig: Rig) -> Measured:
         await asyncio.sleep(LEAD_S if row.is_rotation else max(LEAD_S, size.seconds / 3))
         changed = await row.change(rig)
         done = time.time() - traffic.begun
-        await traffic.until(max(size.seconds, done + TAIL_S), size.calls)
+        await traffic.until(max(size.seconds, done + TAIL_S), size.calls, size.handshakes)
         lasted = time.time() - traffic.begun
         calls = await traffic.finish()
         seen = traffic.handshakes()

@@ -86,7 +86,8 @@ class SharedConnections:
     """One SIPp after the other, each with one connection; the next begins when one has placed its calls.
 
     SIPp cannot go on when its only connection is closed below it in order, as real SIP stacks can: it notices with its
-    next request, which is lost. So nobody closes these connections, but each lives for some ten seconds only.
+    next request, which is lost. So nobody closes these connections, but each lives for some ten seconds only; and one
+    on which a call failed gets no more calls as soon as SIPp has written that down, within a second.
     """
 
     kind = ONE_CONNECTION
@@ -96,6 +97,7 @@ class SharedConnections:
         self._make, self._calls = make, calls
         self._all: list[Callers] = []
         self._endings: list[asyncio.Task[CallFigures]] = []
+        self._broken: list[asyncio.Task[CallFigures]] = []
         self._renewing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -111,12 +113,13 @@ class SharedConnections:
         await self._no_more()
         if self._all:
             await _finished(self._all[-1])
+        await asyncio.gather(*self._broken)
         return together(await asyncio.gather(*self._endings))
 
     async def stop(self) -> None:
         """See `CallSource`."""
         await self._no_more()
-        for ending in self._endings:
+        for ending in (*self._endings, *self._broken):
             ending.cancel()
         for callers in self._all:
             await callers.stop()
@@ -128,7 +131,10 @@ class SharedConnections:
             await callers.start()
             ending = asyncio.create_task(_ended(callers))
             self._endings.append(ending)
-            while not ending.done() and callers.totals().created < self._calls:
+            while not ending.done() and (now := callers.totals()).created < self._calls:
+                if now.failed:
+                    self._broken.append(asyncio.create_task(_finished(callers)))
+                    break
                 await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def _no_more(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 from bench.figures import CallFigures, Gap, HandshakeFigures, Latency, Second
 from bench.loss import LossTable, row_size
 from bench.machine import Machine, cpu_model, version_in
+from bench.plot import marks
 from bench.report import cells, markdown, write
 from bench.rows import Measured, RowSize
 
@@ -102,6 +103,11 @@ def test_the_text_says_what_was_lost_how_and_where_it_was_measured() -> None:
 def test_a_rotation_that_lost_anything_is_no_success(harm: dict[str, object]) -> None:
     assert table(ROTATION, RESTART).rotations_lost_nothing
     assert not table(ROTATION, replace(ROTATION, **harm)).rotations_lost_nothing
+
+
+def test_phases_that_follow_at_once_share_a_mark_and_the_others_do_not() -> None:
+    phases = {"BIND": 10.0, "READINESS": 10.5, "PREFER": 16.0, "VERIFY": 16.8, "DRAIN": 22.0}
+    assert marks(phases, apart_s=2.0) == [(10.0, "BIND"), (16.0, "PREFER, VERIFY"), (22.0, "DRAIN")]
 
 
 def test_three_files_are_written(tmp_path: Path) -> None:
