@@ -20,6 +20,9 @@ from tests.sip.scraping import Prometheus
 from tests.sip.sipp import Callers, RenewedCallers, Totals
 from tests.sip.trunk_path import Parties, TrunkPath
 
+ROTATION_S = 300.0
+"""Longer than any rotation takes on a machine that is busy with something else."""
+
 PathOf = Callable[..., AbstractAsyncContextManager[TrunkPath]]
 
 
@@ -164,7 +167,8 @@ async def traffic(path: TrunkPath, *callers: Callers | RenewedCallers) -> AsyncI
 async def completes(rotation: Rotation) -> str:
     """Waits for the end of a rotation that succeeds; the SHA-256 of B."""
     try:
-        await rotation.completes()
+        async with asyncio.timeout(ROTATION_S):
+            await rotation.handle.result()
     except (WorkflowFailureError, TimeoutError) as failure:
         raise AssertionError(await _where_it_stands(rotation)) from failure
     status = await rotation.status()

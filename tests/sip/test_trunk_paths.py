@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sip.programs import until
 from tests.sip.scraping import Prometheus
 from tests.sip.sipp import ALL_KINDS, ON_ONE_CONNECTION
 from tests.sip.trunk_path import Parties, TrunkPath, haproxy_path, kamailio_path
@@ -98,6 +99,11 @@ async def test_a_restarted_edge_loses_the_calls_that_were_on_it(tmp_path: Path, 
     async with haproxy_path(tmp_path, parties) as path:
         callers = path.callers(rate=20, pause_ms=1000)
         await callers.start()
+
+        async def talking() -> bool:
+            return callers.totals().current > 5
+
+        await until(talking, "calls on the edge")
         await path.haproxies[0].restart(killed=True)
         totals = await callers.finish()
         assert not totals.all_successful
