@@ -30,6 +30,7 @@ from domain.gates import (
     GateResult,
     Verdict,
     adopt_findings,
+    by_carrier,
     calls_finding,
     combine,
     freshness,
@@ -212,11 +213,17 @@ class HealthActivities:
         count = max(1, min(request.plan.probes_a_look, round(rate * request.interval.total_seconds())))
         probes = await self._canary(request, endpoint, count=count, call=True)
         findings = [self._canary_finding(endpoint, probe, request.sha256_b) for probe in probes if not probe.good]
-        reading = await _since_reset(self._platform, endpoint, request.since, self._clock())
-        findings += soaked_long_enough(reading, request.since, now=now, soak=request.plan.timings.soak)
+        until = self._clock()
+        reading = await _since_reset(self._platform, endpoint, request.since, until)
+        carrier = None
+        if any(by_carrier(endpoint, name) for name in ("handshakes", "call setups")):
+            carrier = await _since_reset(self._carrier, endpoint, request.since, until)
+        for one in filter(None, (reading, carrier)):
+            findings += soaked_long_enough(one, request.since, now=now, soak=request.plan.timings.soak)
         return findings + soak_findings(
             endpoint,
             reading,
+            carrier,
             sha256_b=request.sha256_b,
             thresholds=request.plan.thresholds,
             now=self._clock(),

@@ -165,22 +165,35 @@ def freshness(reading: Reading, *, now: datetime, stale_after: timedelta) -> lis
 
 
 def soak_findings(
-    endpoint: Endpoint, platform: Reading, *, sha256_b: str, thresholds: Thresholds, now: datetime, timings: Timings
+    endpoint: Endpoint,
+    platform: Reading,
+    carrier: Reading | None = None,
+    *,
+    sha256_b: str,
+    thresholds: Thresholds,
+    now: datetime,
+    timings: Timings,
 ) -> list[Finding]:
-    """Step 5: the endpoint as a whole on real traffic; B on the canary path on our own handshakes and test calls."""
-    unusable = freshness(platform, now=now, stale_after=timings.stale_after)
+    """Step 5: the endpoint as a whole on real traffic; B on the canary path on our own handshakes and test calls.
+
+    `carrier` is needed where the plan has the carrier speak for the platform.
+    """
+    readings = [platform] if carrier is None else [platform, carrier]
+    unusable = [f for reading in readings for f in freshness(reading, now=now, stale_after=timings.stale_after)]
     if unusable:
         return unusable
     findings = []
     for direction in endpoint.directions:
         real = platform.real(direction=direction, peers=endpoint.peers)
-        for name, tally in (("handshakes", handshakes(real)), ("call setups", call_setups(real))):
-            if _by_carrier(endpoint, name):
+        told = () if carrier is None else carrier.real(direction=direction)
+        for name, count in (("handshakes", handshakes), ("call setups", call_setups)):
+            tally, whose = count(real), ""
+            if by_carrier(endpoint, name):
                 findings.append(not_checked(f"{name}, {direction}, A and B", BY_CARRIER, endpoint.name))
-                continue
+                tally, whose = count(told), ", carrier"
             findings.append(
                 success_rate(
-                    f"{name}, {direction}, A and B",
+                    f"{name}, {direction}, A and B{whose}",
                     tally,
                     threshold=thresholds.success,
                     minimum_sample=thresholds.minimum_sample,
@@ -226,7 +239,7 @@ def soaked_long_enough(reading: Reading, since: datetime, *, now: datetime, soak
     ]
 
 
-def _by_carrier(endpoint: Endpoint, name: str) -> bool:
+def by_carrier(endpoint: Endpoint, name: str) -> bool:
     """True where the plan has the carrier speak for the platform on `handshakes` or `call setups`."""
     substitutes = endpoint.substitutes
     return (substitutes.handshakes if name == "handshakes" else substitutes.call_setups) is not None
@@ -272,7 +285,7 @@ def verify_findings(
                 ("call setups", call_setups(on_b), max(0.0, floor)),
             ):
                 check = f"{name} on B, {direction}, {reading.reporter}"
-                if reading.reporter is Reporter.PLATFORM and _by_carrier(endpoint, name):
+                if reading.reporter is Reporter.PLATFORM and by_carrier(endpoint, name):
                     findings.append(not_checked(check, BY_CARRIER, endpoint.name))
                     continue
                 findings.append(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from domain.gates import freshness
+from domain.gates import by_carrier, freshness
 from domain.handshakes import Reading, Record, Sample, Tally, call_setups, certificate_alerts, handshakes, percent
 from domain.plan import Direction, Endpoint, Thresholds, Timings
 from domain.texts import Readable, listed
@@ -43,6 +43,9 @@ def is_news(said: GuardVerdict, verdict: GuardVerdict, *, calm: bool) -> bool:
     return said is GuardVerdict.BLIND and not calm
 
 
+_FIGURES: Mapping[str, Callable[[Iterable[Sample]], Tally]] = {"handshakes": handshakes, "call setups": call_setups}
+
+
 def guard_endpoint(
     endpoint: Endpoint,
     platform: Reading,
@@ -62,20 +65,29 @@ def guard_endpoint(
     a platform forgets the figures of a certificate that was deleted from it (an earlier run's), a carrier does not.
     The carrier's figures count against the platform's only where they begin after its counters were last reset.
     BLIND: stale figures, or a platform that says nothing at all while the carrier reports attempts.
+
+    Where the plan has the carrier speak for the platform (`[endpoints.substitutes]`), its figures are judged in the
+    place of the platform's, and nothing is HEALTHY without them: None asks for them, stale ones are BLIND.
     """
     for finding in freshness(platform, now=now, stale_after=timings.stale_after):
         if "counters were reset" in finding.seen:
             continue
         return GuardFinding(endpoint=endpoint.name, verdict=GuardVerdict.BLIND, seen=finding.text())
     real = platform.real(peers=endpoint.peers)
-    alerts = _alerts_without_success(real, thresholds.consecutive_alerts)
+    # Stale figures of the carrier are none: old traffic must not make a quiet trunk look gone.
+    told = None
+    if carrier is not None and abs(carrier.age(now)) <= timings.stale_after:
+        told = [s for s in carrier.real() if certificates is None or s.sha256 is None or s.sha256 in certificates]
+    judged = {name: told if by_carrier(endpoint, name) else list(real) for name in _FIGURES}
+    alerts = _alerts_without_success(judged["handshakes"] or (), thresholds.consecutive_alerts)
     if alerts:
         return GuardFinding(endpoint=endpoint.name, verdict=GuardVerdict.BREACH, seen=alerts, value=0.0)
     small = True
     worst: GuardFinding | None = None
-    for certificate in (None, *sorted({s.sha256 for s in real if s.sha256})):
-        samples = [s for s in real if certificate is None or s.sha256 == certificate]
-        for what, count in (("handshakes", handshakes), ("call setups", call_setups)):
+    for what, count in _FIGURES.items():
+        of_all = judged[what] or []
+        for certificate in (None, *sorted({s.sha256 for s in of_all if s.sha256})):
+            samples = [s for s in of_all if certificate is None or s.sha256 == certificate]
             tally = count(samples)
             rate = tally.success_rate
             if rate is None or tally.attempts < thresholds.guard_sample:
@@ -93,19 +105,22 @@ def guard_endpoint(
     if worst is not None:
         return worst
     seen = handshakes(real)
-    if not small:
+    unheard = [name for name, samples in judged.items() if samples is None]
+    if unheard and carrier is not None:
+        return GuardFinding(
+            endpoint=endpoint.name,
+            verdict=GuardVerdict.BLIND,
+            seen=f"the carrier's figures, which stand in for {' and '.join(unheard)}, are stale",
+        )
+    if not small and not unheard:
+        tallies = {name: count(judged[name] or ()) for name, count in _FIGURES.items()}
         return GuardFinding(
             endpoint=endpoint.name,
             verdict=GuardVerdict.HEALTHY,
-            seen=f"handshakes {seen.text()}, call setups {call_setups(real).text()}",
-            value=seen.success_rate,
+            seen=", ".join(f"{name} {tally.text()}" for name, tally in tallies.items()),
+            value=tallies["handshakes"].success_rate,
         )
-    # Stale figures of the carrier are none: old traffic must not make a quiet trunk look gone.
-    usable = carrier is not None and abs(carrier.age(now)) <= timings.stale_after
-    reported = None
-    if carrier is not None and usable:
-        ours = (s for s in carrier.real() if certificates is None or s.sha256 is None or s.sha256 in certificates)
-        reported = handshakes(ours).attempts
+    reported = None if told is None else handshakes(told).attempts
     reset = platform.counters_since
     covered = carrier is not None and (reset is None or carrier.since >= reset)
     if covered and reported is not None and reported - seen.attempts >= thresholds.guard_sample:

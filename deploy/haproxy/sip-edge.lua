@@ -5,8 +5,9 @@ local START = core.now()
 
 -- Inbound, a failed handshake is an attempt that ended without ever having been a session: what the stage before the TLS
 -- listener has seen come and go, minus what the listener has. When a connection ends, the two stages do so a moment
--- apart, in either order, and look like a failure for that long. So the tables are read several times, and what all
--- readings say is believed; what was said once is never taken back, for a counter must not fall.
+-- apart, in either order, and look like a failure for that long; so may one that ends while the tables are read, by
+-- another thread. So the attempts are read before the sessions, several times, and what all readings say, of this scrape
+-- and of the one before it, is believed; what was told once is never taken back, for a counter must not fall.
 local READINGS, APART_MS = 3, 15
 
 -- At most that many addresses are named that are neither in SIP_PEERS nor ever had a good handshake: the whole Internet
@@ -16,6 +17,7 @@ local OTHER = "other"
 local known = {}
 for address in (os.getenv("SIP_PEERS") or ""):gmatch("[^%s,]+") do known[address] = true end
 
+local seen_of = {}     -- trunk|slot → address → failed handshakes as the scrape before saw them
 local failed_of = {}   -- trunk|slot → address → failed handshakes as last told
 local other_of = {}    -- trunk|slot → failed handshakes of addresses without a name
 local answered, unanswered = {}, {}   -- backend|server → outbound connections with and without an answer
@@ -48,7 +50,8 @@ end
 -- address → { ok, failed } of one slot, now
 local function reading(slot)
   local result = {}
-  local sessions, attempts = ended(slot.sessions), ended(slot.attempts)
+  local attempts = ended(slot.attempts)   -- first: what ends in between is then a session too many, and no failure
+  local sessions = ended(slot.sessions)
   for address, session in pairs(sessions) do
     result[address] = { ok = session.all, failed = 0 }
   end
@@ -103,15 +106,17 @@ local function tell_inbound(out, found)
     local trunk, slot = found[index].trunk, found[index].slot
     local key = trunk .. "|" .. slot
     local before, now, other = failed_of[key] or {}, {}, other_of[key] or 0
+    local seen_before, seen = seen_of[key] or {}, {}
     for address, counts in pairs(addresses) do
-      now[address] = math.max(counts.failed, before[address] or 0)
+      seen[address] = counts.failed
+      now[address] = math.max(math.min(counts.failed, seen_before[address] or 0), before[address] or 0)
       if known[address] or counts.ok > 0 then
         handshakes(out, trunk, slot, "inbound", address, counts.ok, now[address])
       else
         other = other + now[address] - (before[address] or 0)
       end
     end
-    failed_of[key], other_of[key] = now, other
+    seen_of[key], failed_of[key], other_of[key] = seen, now, other
     handshakes(out, trunk, slot, "inbound", OTHER, nil, other)
   end
 end

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -53,8 +52,10 @@ def watched_plan(**changes: Any) -> Plan:
     return plan().model_copy(update={"endpoints": (endpoint,)})
 
 
-async def looked(gate: str, observer: Observer, watched: Plan | None = None) -> GateLook:
-    """One fresh look of a gate."""
+async def looked(
+    gate: str, observer: Observer, watched: Plan | None = None, *, later: timedelta = timedelta(0)
+) -> GateLook:
+    """One fresh look of a gate, by a clock that shows so much later."""
     request = GateRequest.model_construct(
         run=Run(plan=watched or watched_plan(), rotation="r", key="k"),
         sha256_a=A,
@@ -64,7 +65,7 @@ async def looked(gate: str, observer: Observer, watched: Plan | None = None) -> 
         interval=timedelta(seconds=10),
         one_look=True,
     )
-    activities = HealthActivities(cast(Adapters, Sources(observer)))
+    activities = HealthActivities(cast(Adapters, Sources(observer)), clock=lambda: datetime.now(UTC) + later)
     return await ActivityEnvironment().run(getattr(activities, gate), request)
 
 
@@ -119,8 +120,8 @@ async def test_a_is_removed_while_its_other_side_is_well_and_not_while_it_may_be
 
 async def test_stale_reports_decide_nothing(cloud: ObserverLab) -> None:
     cloud.trunk.freeze(True)
-    await asyncio.sleep(0.2)
-    finding = said(await looked("verify", cloud.observer, watched_plan(stale_after=timedelta(milliseconds=100))))
+    impatient = watched_plan(stale_after=timedelta(milliseconds=100))
+    finding = said(await looked("verify", cloud.observer, impatient, later=timedelta(milliseconds=200)))
     assert finding.verdict is Verdict.INCONCLUSIVE
     assert "a report at most 0 s old" in finding.expected
 

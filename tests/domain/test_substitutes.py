@@ -8,6 +8,7 @@ import pytest
 
 from domain.errors import PlanInvalid
 from domain.gates import Finding, Verdict, adopt_findings, combine, soak_findings, verify_findings
+from domain.guard import GuardFinding, GuardVerdict, guard_endpoint
 from domain.handshakes import Reading, Reporter, Sample
 from domain.plan import Endpoint, Thresholds, Timings
 from tests.domain.plans import plan
@@ -81,20 +82,75 @@ def test_adopt_takes_new_connections_where_calls_are_not_counted() -> None:
     assert (share.check, share.verdict, share.value) == ("share of new connections on B, inbound", Verdict.PASS, 0.9)
 
 
-def soaked(whom: Endpoint, *samples: Sample) -> list[Finding]:
-    return soak_findings(whom, platform(*samples), sha256_b=B, thresholds=FEW, now=NOW, timings=Timings())
+def soaked(whom: Endpoint, *samples: Sample, told: Reading | None = None) -> list[Finding]:
+    return soak_findings(whom, platform(*samples), told, sha256_b=B, thresholds=FEW, now=NOW, timings=Timings())
 
 
 def test_soak_looks_at_calls_and_the_canary_where_failed_handshakes_are_not_told() -> None:
     real = sample(sha256=A, peer=PEER, handshakes=tally(100), call_setups=tally(99, **{"403": 1}))
     canary = sample(synthetic=True, peer="203.0.113.5", handshakes=tally(20))
-    seen = by_check(soaked(BY_CARRIER, real, canary))
+    seen = by_check(soaked(BY_CARRIER, real, canary, told=carrier()))
     assert seen == {
         "handshakes, inbound, A and B": Verdict.NOT_CHECKED,
+        "handshakes, inbound, A and B, carrier": Verdict.PASS,
         "call setups, inbound, A and B": Verdict.FAIL,
         "handshakes on B, canary": Verdict.PASS,
         "test calls on B, canary": Verdict.NOT_CHECKED,
     }
+
+
+@pytest.mark.parametrize("silent", [None, reading(reporter=Reporter.CARRIER)], ids=["not asked", "says nothing"])
+def test_soak_does_not_pass_on_our_own_probes_when_the_carrier_has_to_speak_and_does_not(
+    silent: Reading | None,
+) -> None:
+    both = endpoint('handshakes = "carrier"', 'call_setups = "carrier"')
+    canary = sample(synthetic=True, peer="203.0.113.5", handshakes=tally(20), call_setups=tally(20))
+    assert combine("soak", soaked(both, canary, told=silent), NOW).verdict is Verdict.INCONCLUSIVE
+    assert combine("soak", soaked(both, canary, told=carrier()), NOW).verdict is Verdict.PASS
+
+
+# -- the guard ---------------------------------------------------------------------------------------------------------
+
+
+def guarded(told: Reading | None, *samples: Sample, widest: bool = False) -> GuardFinding | None:
+    return guard_endpoint(
+        BY_CARRIER, platform(*samples), told, thresholds=FEW, now=NOW, timings=Timings(), window_is_widest=widest
+    )
+
+
+def refusing(**failures: int) -> Reading:
+    return reading(sample(reporter=Reporter.CARRIER, handshakes=tally(50, **failures)), reporter=Reporter.CARRIER)
+
+
+def test_the_guard_calls_nothing_healthy_on_handshakes_that_cannot_fail() -> None:
+    """The platform shows those that succeeded alone: it asks for the carrier's figures first."""
+    assert guarded(None) is None
+    seen = guarded(carrier())
+    assert seen is not None
+    assert seen.verdict is GuardVerdict.HEALTHY
+
+
+def test_the_guard_sees_what_the_carrier_refuses_on_a_platform_that_shows_no_failure() -> None:
+    seen = guarded(refusing(unknown_ca=50))
+    assert seen is not None
+    assert (seen.verdict, seen.value) == (GuardVerdict.BREACH, 0.5)
+    in_a_row = guarded(reading(sample(reporter=Reporter.CARRIER, handshakes=tally(0, unknown_ca=5))))
+    assert in_a_row is not None
+    assert in_a_row.verdict is GuardVerdict.BREACH
+
+
+def test_stale_figures_of_the_carrier_that_stands_in_are_blindness() -> None:
+    stale = carrier().model_copy(update={"read_at": NOW - timedelta(minutes=5)})
+    seen = guarded(stale)
+    assert seen is not None
+    assert (seen.verdict, "stand in for handshakes" in seen.seen) == (GuardVerdict.BLIND, True)
+
+
+def test_rejected_calls_are_a_breach_without_the_carrier() -> None:
+    rejected = sample(peer=PEER, handshakes=tally(100), call_setups=tally(50, **{"403": 50}))
+    seen = guarded(None, rejected)
+    assert seen is not None
+    assert seen.verdict is GuardVerdict.BREACH
 
 
 def test_a_blind_switch_has_no_canary_to_judge_and_the_endpoint_is_judged_all_the_same() -> None:
