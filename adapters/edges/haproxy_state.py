@@ -255,10 +255,11 @@ def _first(view: NodeView) -> str | None:
 
 
 def _percent(shares: Sequence[float]) -> tuple[int, ...]:
-    """Shares (0–1) as whole percentages that add up to 100; one that is above 0 stays so."""
-    if not any(shares):
+    """Shares of what is served at all as whole percentages that add up to 100; one that is above 0 stays so."""
+    total = sum(shares)
+    if not total:
         return tuple(0 for _ in shares)
-    scaled = [share * 100 for share in shares]
+    scaled = [share / total * 100 for share in shares]
     whole = [max(int(share + 1e-9), 1) if share else 0 for share in scaled]
     order = sorted(range(len(shares)), key=lambda index: whole[index] - scaled[index])
     for index in order[: max(100 - sum(whole), 0)]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapters.edges.haproxy_answers import Loaded, LoadedFiles, Process, Statistic
@@ -107,11 +107,13 @@ def test_nodes_that_differ_are_one_pool_with_the_mean_of_their_shares() -> None:
     assert state_of(a_alone, a_alone) == (("A",), (100,))
     assert state_of(a_alone, b_alone) == (("A", "B"), (50, 50))
     assert state_of(a_alone, a_alone, b_alone) == (("A", "B"), (67, 33))
+    assert state_of(a_alone, view({"one": None, "two": 0})) == (("A", "B"), (100, 0)), "of what is served at all"
     a_bit = view({"one": 99, "two": 1})
     assert state_of(a_alone, a_alone, a_alone, a_bit) == (("A", "B"), (99, 1)), "what has a share is never shown as 0"
 
 
 @given(st.lists(st.tuples(st.integers(0, 256), st.integers(0, 256)), min_size=1, max_size=5))
+@example([(0, 0), (0, 1)])
 def test_shares_add_up_and_whoever_serves_has_one(weights: list[tuple[int, int]]) -> None:
     views = [view({"one": one, "two": two}) for one, two in weights]
     state = trunk_state("trunk", views, canary_port=None, mutual_tls=False, unread=())
