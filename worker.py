@@ -4,7 +4,8 @@
 
 Temporal is found by the environment (`TEMPORAL_ADDRESS`, …), everything else by the settings file. SIGTERM and SIGINT
 drain: running activities get their time to end. Exit code 0 after a drain, 2 for wrong settings, 3 when Temporal
-cannot be reached, 4 when a rotation needs an encryption key that the settings do not name.
+cannot be reached, 4 when a rotation needs an encryption key that the settings do not name, 5 when something held on to
+the worker beyond the drain: nothing is lost by leaving it, as after a kill.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
@@ -54,6 +55,12 @@ STICKY_TIMEOUT = timedelta(seconds=1)
 
 GRACE = timedelta(seconds=10)
 """Above the 8 s that an acting activity may take."""
+
+BEYOND_GRACE_S = 5.0
+"""For the end of what is not an activity. The SDK itself waits for ever where a workflow's thread does not let go."""
+
+HELD_UP = 5
+"""Exit code of a worker that could not end in order."""
 
 HEARD_AFTER_S = 0.05
 """Between two questions whether the server knows of our poll."""
@@ -148,7 +155,10 @@ def _pinned(build_id: str) -> WorkerDeploymentConfig:
 
 
 async def run(settings_file: Path | None, build_id: str | None = None) -> None:
-    """Works until SIGTERM or SIGINT. Raises `KeyMissing` when a rotation cannot go on here without a key."""
+    """Works until SIGTERM or SIGINT, and ends the process where the drain does not end.
+
+    Raises `KeyMissing` when a rotation cannot go on here without a key.
+    """
     settings = load_settings(settings_file)
     adapters = Adapters(settings)
     keys = MissingKeys()
@@ -158,7 +168,8 @@ async def run(settings_file: Path | None, build_id: str | None = None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with build_worker(client, adapters, build_id=build_id):
+    worker = build_worker(client, adapters, build_id=build_id)
+    async with worker:
         logger.info("working on task queue %s, namespace %s", TASK_QUEUE, client.namespace)
         ready = asyncio.create_task(_say_ready(client))
         asked, missing = asyncio.create_task(stop.wait()), asyncio.create_task(keys.needed(client))
@@ -167,11 +178,28 @@ async def run(settings_file: Path | None, build_id: str | None = None) -> None:
         if missing.done():
             logger.error("stopping: %s", missing.result())
         logger.info("draining for at most %s", GRACE)
+        await _drain(worker)
     await adapters.close()
     asked.cancel()
     if missing.done():
         raise missing.result()
     missing.cancel()
+
+
+async def _drain(worker: Worker) -> None:
+    try:
+        async with asyncio.timeout(GRACE.total_seconds() + BEYOND_GRACE_S):
+            await worker.shutdown()
+    except TimeoutError:
+        logger.error("the worker is held up by a task that does not end; leaving it to another worker")
+        _leave(HELD_UP)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process at once: the SDK's native runtime sometimes aborts at interpreter exit."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 async def _say_ready(client: Client) -> None:
@@ -212,7 +240,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # the SDK's native runtime sometimes aborts at interpreter exit
+    _leave(main())
