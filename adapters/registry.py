@@ -15,8 +15,8 @@ from adapters.dns.rfc2136 import Rfc2136Zone
 from adapters.edges.base import Edge
 from adapters.edges.cxone import CxoneEdge
 from adapters.edges.genesys import GenesysEdge
-from adapters.edges.haproxy import HaproxyEdge
-from adapters.edges.kamailio import KamailioEdge
+from adapters.edges.haproxy.edge import HaproxyEdge
+from adapters.edges.kamailio.edge import KamailioEdge
 from adapters.keys.base import KeyCustodian
 from adapters.keys.vault_kv import VaultKvCustodian
 from adapters.metrics.base import MetricSource

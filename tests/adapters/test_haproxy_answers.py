@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from adapters.edges import haproxy_answers as answers
+from adapters.edges.haproxy import answers
 from domain.errors import UnexpectedAnswer
 
 PROC = """#<PID>          <type>          <reloads>       <uptime>        <version>

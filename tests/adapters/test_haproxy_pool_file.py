@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.edges.haproxy_pool_file import Arrangement, arrangement, rewritten
+from adapters.edges.haproxy.pool_file import Arrangement, arrangement, rewritten
 from domain.errors import UnexpectedAnswer
 
 SHIPPED = (Path(__file__).parents[2] / "deploy" / "haproxy" / "sip-pool.cfg").read_text()

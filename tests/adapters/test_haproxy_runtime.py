@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from adapters.edges import haproxy_closing
-from adapters.edges.haproxy_runtime import Command, Runtime, old_worker
+from adapters.edges.haproxy import closing
+from adapters.edges.haproxy.runtime import Command, Runtime, old_worker
 from adapters.fence import acting_within
 from domain.errors import PermissionMissing, RequestRefused, TooLate, Unreachable
 from settings import HaproxyHost
@@ -170,14 +170,14 @@ class Sessions:
 
 
 async def closed_of(runtime: Runtime) -> int:
-    worker = haproxy_closing._Worker(runtime, None, [("trunk-tls-one", "trunk-sip-one")])
-    return await haproxy_closing._closed(worker)
+    worker = closing._Worker(runtime, None, [("trunk-tls-one", "trunk-sip-one")])
+    return await closing._closed(worker)
 
 
 async def test_a_connection_is_closed_when_it_rests_and_at_the_last_look_in_any_case(
     short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(haproxy_closing, "APART_S", 0.001)
+    monkeypatch.setattr(closing, "APART_S", 0.001)
     sessions = Sessions({"0xa": 3, "0xb": 5, "0xc": 7}, busy={"0xb"})
     async with master(short, sessions.answer) as (_, runtime):
         assert await closed_of(runtime) == 3
@@ -194,7 +194,7 @@ async def test_where_nothing_is_open_one_look_is_enough(short: Path) -> None:
 async def test_a_connection_that_ended_by_itself_was_not_closed_by_us(
     short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(haproxy_closing, "APART_S", 0.001)
+    monkeypatch.setattr(closing, "APART_S", 0.001)
     sessions = Sessions({"0xa": 3})
     real = sessions.answer
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from adapters.edges.haproxy_slots import payload, placeholder, sealed, slot_file
+from adapters.edges.haproxy.slots import payload, placeholder, sealed, slot_file
 from domain.errors import RequestRefused
 from tests.adapters.trunk_leaves import TrunkLeaf, key_lines, root, trunk_leaf
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapters.edges.haproxy_answers import Loaded, LoadedFiles, Process, Statistic
-from adapters.edges.haproxy_node import NodeView, OldWorker, Slot
-from adapters.edges.haproxy_pool_file import Arrangement, Weights
-from adapters.edges.haproxy_slots import placeholder, slot_file
-from adapters.edges.haproxy_state import (
+from adapters.edges.haproxy.answers import Loaded, LoadedFiles, Process, Statistic
+from adapters.edges.haproxy.node import NodeView, OldWorker, Slot
+from adapters.edges.haproxy.pool_file import Arrangement, Weights
+from adapters.edges.haproxy.slots import placeholder, slot_file
+from adapters.edges.haproxy.state import (
     arrangement_wanted,
     canary_leaf,
     commands_for,

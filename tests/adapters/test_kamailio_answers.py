@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from adapters.edges import kamailio_checks as checks
-from adapters.edges.kamailio_host import KamailioNode, RpcRefused
+from adapters.edges.kamailio import checks
+from adapters.edges.kamailio.host import KamailioNode, RpcRefused
 from adapters.files.local import LocalFiles
 from domain.errors import CredentialsRefused, RequestRefused, RotatorError, ServerFailed, UnexpectedAnswer
 from settings import KamailioProfile

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.edges.kamailio_store import KamailioStore, Kept, leaf_by_serial
+from adapters.edges.kamailio.store import KamailioStore, Kept, leaf_by_serial
 from adapters.files.local import LocalFiles
 from domain.errors import RequestRefused
 from tests.adapters.trunk_leaves import TrunkLeaf, key_lines, root, trunk_leaf

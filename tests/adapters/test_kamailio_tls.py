@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.edges.kamailio_tls import Note, TlsConfig, directory_of, file_name, in_directory_of, lacks
+from adapters.edges.kamailio.tls import Note, TlsConfig, directory_of, file_name, in_directory_of, lacks
 
 SHIPPED = (Path(__file__).parents[2] / "deploy" / "kamailio" / "tls.cfg").read_bytes()
 A, B = "a" * 64, "b" * 64

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from adapters.edges.base import Edge
-from adapters.edges.haproxy import HaproxyEdge
-from adapters.edges.haproxy_slots import slot_file
+from adapters.edges.haproxy.edge import HaproxyEdge
+from adapters.edges.haproxy.slots import slot_file
 from adapters.probe.base import ProbeResult, ProbeTarget
 from adapters.probe.sip_tls import SipTlsProber
 from lab.ports import LOOPBACK

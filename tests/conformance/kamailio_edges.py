@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from adapters.edges.base import Edge
-from adapters.edges.kamailio import KamailioEdge
+from adapters.edges.kamailio.edge import KamailioEdge
 from adapters.probe.base import ProbeResult, ProbeTarget
 from adapters.probe.sip_tls import SipTlsProber
 from domain.errors import Unreachable

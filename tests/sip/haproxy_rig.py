@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from adapters.edges.base import TrunkChange, TrunkState
-from adapters.edges.haproxy import HaproxyEdge
-from adapters.edges.haproxy_slots import slot_file
+from adapters.edges.haproxy.edge import HaproxyEdge
+from adapters.edges.haproxy.slots import slot_file
 from adapters.files.local import LocalFiles
 from settings import FilesSource, HaproxyProfile, LocalDirectory
 from tests.adapters.trunk_leaves import root, trunk_leaf

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from adapters.edges.base import TrunkChange, TrunkState
-from adapters.edges.kamailio import KamailioEdge
+from adapters.edges.kamailio.edge import KamailioEdge
 from adapters.files.local import LocalFiles
 from domain.errors import Unreachable
 from settings import FilesSource, KamailioHost, KamailioProfile, LocalDirectory, PrometheusSource, SecretSource

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from pydantic import ValidationError
 
-from adapters.edges.haproxy import HaproxyEdge
+from adapters.edges.haproxy.edge import HaproxyEdge
 from domain.errors import (
     CredentialsRefused,
     RotatorError,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.edges.haproxy_runtime import LOCKED, Command, Runtime
+from adapters.edges.haproxy.runtime import LOCKED, Command, Runtime
 from settings import HaproxyHost, LocalDirectory
 from tests.adapters.trunk_leaves import trunk_leaf
 from tests.sip.haproxy_node import HaproxyNode, haproxy_node

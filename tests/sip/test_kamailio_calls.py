@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from adapters.edges.base import EdgeHealth
-from adapters.edges.kamailio import KamailioEdge
+from adapters.edges.kamailio.edge import KamailioEdge
 from domain.errors import RequestRefused, UnexpectedAnswer
 from domain.handshakes import Reading
 from domain.plan import Direction

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from adapters.edges.base import Canary
-from adapters.edges.kamailio import KamailioEdge
+from adapters.edges.kamailio.edge import KamailioEdge
 from adapters.edges.store import leaf_sha256
 from domain.errors import CredentialsRefused
 from lab.carrier_ca import CarrierCa

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from adapters.edges.base import TrunkChange
-from adapters.edges.kamailio import KamailioEdge
+from adapters.edges.kamailio.edge import KamailioEdge
 from domain.errors import RequestRefused, Unreachable
 from tests.adapters.sftp_host import SftpHost, mode_of
 from tests.adapters.trunk_leaves import expired_leaf, key_lines, trunk_leaf

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from adapters.edges import haproxy_answers as answers
-from adapters.edges.haproxy_answers import Loaded
-from adapters.edges.haproxy_node import NodeView
-from adapters.edges.haproxy_runtime import Command, Runtime
-from adapters.edges.haproxy_slots import SLOTS
+from adapters.edges.haproxy import answers
+from adapters.edges.haproxy.answers import Loaded
+from adapters.edges.haproxy.node import NodeView
+from adapters.edges.haproxy.runtime import Command, Runtime
+from adapters.edges.haproxy.slots import SLOTS
 from adapters.fence import ensure_in_time
 
 LOOKS: Final = 6

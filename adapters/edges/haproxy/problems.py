@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
-from adapters.edges.haproxy_node import STAPLE, NodeView
-from adapters.edges.haproxy_pool_file import CANARY, OUTBOUND, POOL, Weights
-from adapters.edges.haproxy_runtime import Command, Runtime
-from adapters.edges.haproxy_slots import SLOTS
+from adapters.edges.haproxy.node import STAPLE, NodeView
+from adapters.edges.haproxy.pool_file import CANARY, OUTBOUND, POOL, Weights
+from adapters.edges.haproxy.runtime import Command, Runtime
+from adapters.edges.haproxy.slots import SLOTS
 from adapters.metrics.series import Instant
 from domain.errors import PermissionMissing
 from settings import HaproxyProfile

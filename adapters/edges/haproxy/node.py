@@ -15,11 +15,11 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from adapters.edges import haproxy_answers as answers
-from adapters.edges.haproxy_answers import Loaded, LoadedFiles, Process, Statistic
-from adapters.edges.haproxy_pool_file import CANARY, OUTBOUND, POOL, Arrangement, Weights, arrangement, rewritten
-from adapters.edges.haproxy_runtime import Command, Runtime
-from adapters.edges.haproxy_slots import SLOTS, SlotFile, payload, placeholder, slot_file
+from adapters.edges.haproxy import answers
+from adapters.edges.haproxy.answers import Loaded, LoadedFiles, Process, Statistic
+from adapters.edges.haproxy.pool_file import CANARY, OUTBOUND, POOL, Arrangement, Weights, arrangement, rewritten
+from adapters.edges.haproxy.runtime import Command, Runtime
+from adapters.edges.haproxy.slots import SLOTS, SlotFile, payload, placeholder, slot_file
 from adapters.files.base import Files
 from domain.errors import ConcurrentEdit, RequestRefused, UnexpectedAnswer
 

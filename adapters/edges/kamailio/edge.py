@@ -29,11 +29,11 @@ from adapters.edges.base import (
     TrunkState,
 )
 from adapters.edges.counting import calls_by_leaf
-from adapters.edges.kamailio_change import bring
-from adapters.edges.kamailio_checks import problems_of
-from adapters.edges.kamailio_host import KamailioNode
-from adapters.edges.kamailio_look import Look
-from adapters.edges.kamailio_store import Kept, leaf_by_serial
+from adapters.edges.kamailio.change import bring
+from adapters.edges.kamailio.checks import problems_of
+from adapters.edges.kamailio.host import KamailioNode
+from adapters.edges.kamailio.look import Look
+from adapters.edges.kamailio.store import Kept, leaf_by_serial
 from adapters.edges.nodes import on_every, on_reachable
 from adapters.edges.own_hosts import ensure_this_trunk, ensure_unused, trust_anchors
 from adapters.edges.scraped import scraped_reading
@@ -105,7 +105,7 @@ class KamailioEdge:
         return tuple(problem for found in await on_every(self._nodes, check) for problem in found)
 
     async def configuration_problems(self, trunk: str) -> tuple[str, ...]:
-        """What the nodes lack or do in an unsafe way (adapters/edges/kamailio_checks.py)."""
+        """What the nodes lack or do in an unsafe way (adapters/edges/kamailio/checks.py)."""
         self._check(trunk)
         found = await on_every(self._nodes, lambda node: problems_of(node, self._settings))
         return tuple(problem for problems in found for problem in problems)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from adapters.edges.base import TrunkChange
-from adapters.edges.kamailio_sections import Owned
-from adapters.edges.kamailio_store import Kept
-from adapters.edges.kamailio_tls import CERTIFICATE, Note, Section, TlsConfig, file_name
-from adapters.edges.kamailio_wire import State
+from adapters.edges.kamailio.sections import Owned
+from adapters.edges.kamailio.store import Kept
+from adapters.edges.kamailio.tls import CERTIFICATE, Note, Section, TlsConfig, file_name
+from adapters.edges.kamailio.wire import State
 
 PENDING: Final = "pending"
 """Noted in Kamailio while tls.cfg may be newer than what it has loaded."""

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import SecretStr
 
-from adapters.edges.haproxy_answers import EMPTY_SLOT
-from adapters.edges.haproxy_runtime import LONGEST_PAYLOAD
+from adapters.edges.haproxy.answers import EMPTY_SLOT
+from adapters.edges.haproxy.runtime import LONGEST_PAYLOAD
 from adapters.edges.servable import defects, key_spki_sha256
 from domain.certificates import parse_chain
 from domain.errors import CertificateRefused, RequestRefused

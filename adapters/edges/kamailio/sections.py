@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from adapters.edges.kamailio_tls import Section, TlsConfig, lacks
+from adapters.edges.kamailio.tls import Section, TlsConfig, lacks
 from settings import KamailioProfile, PortCanary, SniCanary
 
 

@@ -7,10 +7,10 @@ from datetime import datetime
 
 from pydantic import SecretStr
 
-from adapters.edges.haproxy_node import HaproxyNode, NodeView
-from adapters.edges.haproxy_pool_file import Arrangement
-from adapters.edges.haproxy_slots import SLOTS, slot_file
-from adapters.edges.haproxy_state import canary_leaf, commands_for, filed_as, not_as_wanted, used_slots
+from adapters.edges.haproxy.node import HaproxyNode, NodeView
+from adapters.edges.haproxy.pool_file import Arrangement
+from adapters.edges.haproxy.slots import SLOTS, slot_file
+from adapters.edges.haproxy.state import canary_leaf, commands_for, filed_as, not_as_wanted, used_slots
 from adapters.pki.revocation import read_ocsp
 from domain.errors import NotAsWritten, RequestRefused
 

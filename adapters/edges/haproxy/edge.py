@@ -24,13 +24,13 @@ from adapters.edges.base import (
     TrunkChange,
     TrunkState,
 )
-from adapters.edges.haproxy_change import arranged, emptied, presents, stapled, uploaded
-from adapters.edges.haproxy_closing import close_connections
-from adapters.edges.haproxy_node import HaproxyNode, NodeView
-from adapters.edges.haproxy_problems import access_level, node_problems, scrape_problems, slot_problems
-from adapters.edges.haproxy_runtime import Runtime
-from adapters.edges.haproxy_slots import SlotFile, sealed, slot_file
-from adapters.edges.haproxy_state import (
+from adapters.edges.haproxy.change import arranged, emptied, presents, stapled, uploaded
+from adapters.edges.haproxy.closing import close_connections
+from adapters.edges.haproxy.node import HaproxyNode, NodeView
+from adapters.edges.haproxy.problems import access_level, node_problems, scrape_problems, slot_problems
+from adapters.edges.haproxy.runtime import Runtime
+from adapters.edges.haproxy.slots import SlotFile, sealed, slot_file
+from adapters.edges.haproxy.state import (
     arrangement_wanted,
     counting_since,
     farthest_clock,
@@ -112,7 +112,7 @@ class HaproxyEdge:
         return tuple(problem for found in await on_every(self._nodes, check) for problem in found)
 
     async def configuration_problems(self, trunk: str) -> tuple[str, ...]:
-        """What the nodes lack of deploy/haproxy or do in an unsafe way (adapters/edges/haproxy_problems.py)."""
+        """What the nodes lack of deploy/haproxy or do in an unsafe way (adapters/edges/haproxy/problems.py)."""
         self._check(trunk)
         nodes: dict[str, NodeView | UnexpectedAnswer] = {}
 

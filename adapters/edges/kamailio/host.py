@@ -9,11 +9,11 @@ from typing import Final, TypeVar
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from adapters.edges.kamailio_look import Look
-from adapters.edges.kamailio_sections import owned_by
-from adapters.edges.kamailio_store import KamailioStore
-from adapters.edges.kamailio_tls import CERTIFICATE, PRIVATE_KEY, TlsConfig, file_name
-from adapters.edges.kamailio_wire import CONTRACT, Closing, RpcAnswer, State
+from adapters.edges.kamailio.look import Look
+from adapters.edges.kamailio.sections import owned_by
+from adapters.edges.kamailio.store import KamailioStore
+from adapters.edges.kamailio.tls import CERTIFICATE, PRIVATE_KEY, TlsConfig, file_name
+from adapters.edges.kamailio.wire import CONTRACT, Closing, RpcAnswer, State
 from adapters.edges.served import served_leaf
 from adapters.files.base import Files
 from adapters.http import Http

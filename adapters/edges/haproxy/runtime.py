@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import asyncssh
 from pydantic import SecretStr
 
-from adapters.edges.haproxy_answers import old_workers
+from adapters.edges.haproxy.answers import old_workers
 from adapters.fence import ensure_in_time
 from adapters.files.failures import of_ssh
 from adapters.files.ssh_session import SshSession

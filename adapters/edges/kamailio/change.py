@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Final
 
 from adapters.edges.base import TrunkChange
-from adapters.edges.kamailio_host import KamailioNode, RpcRefused
-from adapters.edges.kamailio_look import PENDING, Look
-from adapters.edges.kamailio_store import Kept
-from adapters.edges.kamailio_tls import CERTIFICATE, PRIVATE_KEY, Note, Section, TlsConfig, file_name
+from adapters.edges.kamailio.host import KamailioNode, RpcRefused
+from adapters.edges.kamailio.look import PENDING, Look
+from adapters.edges.kamailio.store import Kept
+from adapters.edges.kamailio.tls import CERTIFICATE, PRIVATE_KEY, Note, Section, TlsConfig, file_name
 from domain.certificate_path import valid_at
 from domain.errors import ConcurrentEdit, NotAsWritten, RequestRefused, Unreachable
 from domain.rotation import short

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 from adapters.edges.base import CanaryPath, TrunkChange, TrunkSettings, TrunkState
 from adapters.edges.counting import calls_by_leaf
-from adapters.edges.haproxy_answers import Loaded, Statistic
-from adapters.edges.haproxy_node import NodeView
-from adapters.edges.haproxy_pool_file import CANARY, OUTBOUND, POOL, Arrangement, Weights
-from adapters.edges.haproxy_slots import SLOTS
+from adapters.edges.haproxy.answers import Loaded, Statistic
+from adapters.edges.haproxy.node import NodeView
+from adapters.edges.haproxy.pool_file import CANARY, OUTBOUND, POOL, Arrangement, Weights
+from adapters.edges.haproxy.slots import SLOTS
 from domain.errors import RequestRefused, UnexpectedAnswer
 
 NO_SETTINGS = TrunkSettings(retransmission_timeout_s=None, cipher_suites=())

@@ -9,11 +9,11 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from adapters.edges.kamailio_host import KamailioNode, RpcRefused
-from adapters.edges.kamailio_look import Look
-from adapters.edges.kamailio_sections import Owned, owned_by
-from adapters.edges.kamailio_tls import CERTIFICATE, PRIVATE_KEY, directory_of, file_name
-from adapters.edges.kamailio_wire import SharedMemory, Socket, TcpInfo, TcpOptions, TlsOptions
+from adapters.edges.kamailio.host import KamailioNode, RpcRefused
+from adapters.edges.kamailio.look import Look
+from adapters.edges.kamailio.sections import Owned, owned_by
+from adapters.edges.kamailio.tls import CERTIFICATE, PRIVATE_KEY, directory_of, file_name
+from adapters.edges.kamailio.wire import SharedMemory, Socket, TcpInfo, TcpOptions, TlsOptions
 from domain.errors import RequestRefused, UnexpectedAnswer
 from domain.plan import duration_text
 from settings import KamailioProfile, PortCanary
