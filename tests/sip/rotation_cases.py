@@ -46,11 +46,14 @@ async def loses_no_call_on_connections_that_are_renewed(temporal: str, folder: P
         assert renewed.connections > 2
 
 
-async def loses_no_call_on_a_connection_that_is_closed(temporal: str, folder: Path, edge: EdgeWanted) -> None:
+async def loses_no_call_on_a_connection_that_is_closed(
+    temporal: str, folder: Path, edge: EdgeWanted, *, overrides: Sequence[str] = ()
+) -> None:
     """All calls of the lab's carrier share one connection that lives for ever: the plan has it closed in order."""
     async with rotation_rig(temporal, folder, [edge]) as rig:
         await rig.tell_carrier(edge.name, persistent=True)
-        await _goes_through(rig, rig.path.callers(rate=RATE), plan=rig.stage.plan(FEW_HANDSHAKES))
+        plan = rig.stage.plan(FEW_HANDSHAKES, UNDECIDED_SOON)
+        await _goes_through(rig, rig.path.callers(rate=RATE), plan=plan, overrides=overrides)
 
 
 async def _goes_through(

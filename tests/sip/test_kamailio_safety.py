@@ -100,6 +100,20 @@ async def test_a_refused_file_is_put_back_also_by_the_next_worker(rig: Rig) -> N
     assert rig.served(canary=True) == B.sha256
 
 
+async def test_a_file_that_is_refused_once_by_chance_is_loaded(rig: Rig) -> None:
+    await rig.upload_b()
+    key = rig.node.tls_directory / f"{NAME}.key"
+    contents = iter([b"no key", key.read_bytes()])
+
+    def unlucky(what: str) -> None:
+        if what == "tls.reload":
+            key.write_bytes(next(contents))
+
+    rig.tap.before = unlucky
+    assert (await rig.change(BIND)).pool == BIND.pool
+    assert rig.served(canary=True) == B.sha256
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to another user")
 async def test_a_key_that_kamailio_may_not_read_is_refused_and_one_of_ours_it_may() -> None:
     """Kamailio without root: new files belong to the directory's owner, which is the user that it runs as."""

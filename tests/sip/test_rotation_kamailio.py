@@ -31,13 +31,15 @@ async def test_no_call_is_lost_on_a_trunk_whose_carrier_renews_its_one_connectio
 async def test_no_call_is_lost_where_the_one_connection_of_a_trunk_is_closed_by_plan(
     temporal: str, tmp_path: Path
 ) -> None:
-    await cases.loses_no_call_on_a_connection_that_is_closed(temporal, tmp_path, EDGE)
+    """SOAK asks the carrier for handshakes, and on a connection that lasts he makes none: a person decides."""
+    await cases.loses_no_call_on_a_connection_that_is_closed(temporal, tmp_path, EDGE, overrides=["soak"])
 
 
 async def test_no_call_is_lost_in_either_direction_where_both_sides_show_certificates(
     temporal: str, tmp_path: Path
 ) -> None:
-    await cases.loses_no_call_in_either_direction(temporal, tmp_path, MUTUAL, ALL_KINDS)
+    """Its outbound connection lasts: while SOAK looks no handshake is made on it, and a person decides."""
+    await cases.loses_no_call_in_either_direction(temporal, tmp_path, MUTUAL, ALL_KINDS, overrides=["soak"])
 
 
 async def test_no_call_is_lost_with_two_nodes_behind_one_name(temporal: str, tmp_path: Path) -> None:

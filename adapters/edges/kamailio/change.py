@@ -1,4 +1,4 @@
-"""Bringing one Kamailio node to a change: tls.cfg written and loaded, at most once, or left exactly as it was.
+"""Bringing one Kamailio node to a change: tls.cfg written once and loaded, or left exactly as it was.
 
 The order is what makes it safe to die at any point: Kamailio is told first that its file may be newer than what it has
 loaded, then the file is written, then loaded, then Kamailio is told what that was. A restart loads the file as it is.
@@ -21,6 +21,10 @@ from domain.rotation import short
 
 PREVIOUS: Final = ".previous"
 """What stood in tls.cfg before the last switch lies beside it under this suffix."""
+
+RELOADS: Final = 3
+"""How often a load is asked for until Kamailio takes it. The processes of a 5.6 share OpenSSL's error queue (Kamailio's
+issue 3695): what fails on a connection of one of them can make a good file look bad to the one that loads it."""
 
 
 async def bring(node: KamailioNode, tls_config: str, look: Look, change: TrunkChange, now: datetime) -> Look:
@@ -105,13 +109,15 @@ async def _write_and_load(node: KamailioNode, tls_config: str, look: Look, new: 
         await node.files.write(tls_config, new.content)
     if not load:
         return
-    try:
-        await node.ask("tls.reload", object)
-    except RpcRefused as refused:
-        message = refused.message
-    else:
-        await node.note_loaded(new.digest)
-        return
+    message = ""
+    for _ in range(RELOADS):
+        try:
+            await node.ask("tls.reload", object)
+        except RpcRefused as refused:
+            message = refused.message
+        else:
+            await node.note_loaded(new.digest)
+            return
     before = look.tls.content if changed else await node.files.read(tls_config + PREVIOUS)
     raise await _refused(node, tls_config, before, message)
 
@@ -125,7 +131,7 @@ async def _refused(node: KamailioNode, tls_config: str, before: bytes | None, me
         "Kamailio refuses to load the TLS configuration; it runs on with the one before"
         + ("" if before is None else ", and so says its file again"),
         where=node.where,
-        seen=message,
+        seen=f"{message}, {RELOADS} times",
         action="see Kamailio's log: a file that its user may not read, for example",
     )
 
