@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -213,7 +214,11 @@ class UserAgent:
         return CallResult(status, await home._converse(call, hold_s, reinvite, bye_from))
 
     async def _set_up(self, call: Call, bye_after: str | None, timeout_s: float) -> SipResponse:
-        """The INVITE's final answer. A connection that had served and is gone is replaced once (RFC 3263, 4.3)."""
+        """The INVITE's final answer. A connection that had served and is gone is replaced once (RFC 3263, 4.3).
+
+        The second INVITE begins another dialog: the first may have arrived, and its answer found no connection any
+        more. Its callee hears no ACK, and ends that dialog by itself (RFC 3261, 13.3.1.4).
+        """
         try:
             return await self._send_invite(call, bye_after, timeout_s)
         except ConnectionLost as lost:
@@ -223,9 +228,18 @@ class UserAgent:
                 other = await call.redial()
             except ConnectionLost:
                 raise lost from None
-        call.lost = None
+        self._begin_anew(call)
         other.adopt(call)
         return await other._send_invite(call, bye_after, timeout_s)
+
+    def _begin_anew(self, call: Call) -> None:
+        self._release(call)
+        if self._dialogs is not None:
+            self._dialogs.remove(call)
+        call.lost = None
+        call.dialog = dataclasses.replace(
+            call.dialog, call_id=generate_call_id(self._domain), local_tag=generate_tag(), local_cseq=0
+        )
 
     async def _send_invite(self, call: Call, bye_after: str | None, timeout_s: float) -> SipResponse:
         invite = self._invite(call.dialog)
