@@ -112,7 +112,8 @@ def agrees(shown: str, field: FieldInfo) -> bool:
 
 def every_model(base: type[BaseModel]) -> set[type[BaseModel]]:
     """All models below a base."""
-    below = {sub for sub in base.__subclasses__() if sub.__module__ == base.__module__}
+    home = base.__module__.removesuffix(".base")
+    below = {sub for sub in base.__subclasses__() if sub.__module__.startswith(home)}
     return below.union(*(every_model(sub) for sub in below))
 
 

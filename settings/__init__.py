@@ -1,0 +1,73 @@
+"""The worker's settings: named profiles for platforms, PKI, keys, DNS, carriers and notifications.
+
+A TOML file (`SIP_ROTATE_SETTINGS`, default `settings.toml`) with environment variables on top
+(`SIP_ROTATE__PLATFORMS__EU__BASE_URL=…`). A secret is never written here: each names where it comes from,
+`{ env = "NAME" }` or `{ file = "/path" }`.
+"""
+
+from __future__ import annotations
+
+from domain.plan import Duration
+from settings.base import AbsolutePath, HttpProfile, SecretSource, SettingsModel, Timeout, must_be_https
+from settings.clouds import CxonePaths, CxoneProfile, GenesysLogin, GenesysObserverProfile, GenesysPaths, GenesysProfile
+from settings.loading import SETTINGS_VARIABLE, PlatformProfile, Settings, load_settings
+from settings.notify import WebhookProfile
+from settings.own_edges import (
+    FilesSource,
+    HaproxyHost,
+    HaproxyProfile,
+    KamailioHost,
+    KamailioProfile,
+    LocalDirectory,
+    PortCanary,
+    PrometheusSource,
+    SftpDirectory,
+    SniCanary,
+)
+from settings.services import (
+    CarrierProfile,
+    CodecSettings,
+    ProbeSettings,
+    Rfc2136Profile,
+    VaultAddress,
+    VaultKvProfile,
+    VaultPkiProfile,
+)
+
+__all__ = [
+    "SETTINGS_VARIABLE",
+    "AbsolutePath",
+    "CarrierProfile",
+    "CodecSettings",
+    "CxonePaths",
+    "CxoneProfile",
+    "Duration",
+    "FilesSource",
+    "GenesysLogin",
+    "GenesysObserverProfile",
+    "GenesysPaths",
+    "GenesysProfile",
+    "HaproxyHost",
+    "HaproxyProfile",
+    "HttpProfile",
+    "KamailioHost",
+    "KamailioProfile",
+    "LocalDirectory",
+    "PlatformProfile",
+    "PortCanary",
+    "ProbeSettings",
+    "PrometheusSource",
+    "Rfc2136Profile",
+    "SecretSource",
+    "Settings",
+    "SettingsModel",
+    "SftpDirectory",
+    "SniCanary",
+    "Timeout",
+    "VaultAddress",
+    "VaultKvProfile",
+    "VaultPkiProfile",
+    "WebhookProfile",
+    "load_settings",
+    "must_be_https",
+]
