@@ -24,5 +24,9 @@ class CarrierActivities:
 
     @activity.defn
     async def notify(self, request: NoticeRequest) -> None:
-        """Delivers one notice; its id makes a repetition harmless."""
-        await self._adapters.notifier(request.profile).send(request.notice)
+        """Delivers one notice with the rotation's page; its id makes a repetition harmless."""
+        info = activity.info()
+        link = None
+        if info.workflow_id is not None and info.workflow_run_id is not None:
+            link = self._adapters.page_of(info.namespace, info.workflow_id, info.workflow_run_id)
+        await self._adapters.notifier(request.profile).send(request.notice, link)

@@ -13,7 +13,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from adapters.fence import ensure_in_time
-from adapters.http_failures import of_answer, of_transport, place, shape_problems
+from adapters.http_failures import SECRET_PATH, of_answer, of_transport, place, shape_problems
 from domain.errors import RotatorError, SettingsInvalid, UnexpectedAnswer
 from settings import HttpProfile
 
@@ -56,12 +56,16 @@ class Http:
         *,
         params: Mapping[str, str] | None = None,
         json: object = None,
+        content: bytes | None = None,
         form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         auth: httpx.Auth | None = None,
         accept: Collection[int] = (),
+        secret_path: bool = False,
     ) -> httpx.Response:
         """The answer, if it is a success (2xx) or one of the statuses in `accept`; it is complete within the timeout.
+
+        `content` is a body as it is sent, `json` and `form` are encoded. With `secret_path` no failure shows the path.
 
         Raises `Unreachable`, `TlsUntrusted`, `CredentialsRefused` (401), `PermissionMissing` (403), `ConcurrentEdit`
         (409), `TooLate` (a write of an activity that has outlived its time), `Throttled` (429, 503 with `Retry-After`),
@@ -70,7 +74,10 @@ class Http:
         """
         failure: RotatorError
         try:
-            request = self._client.build_request(method, url, params=params, json=json, data=form, headers=headers)
+            request = self._client.build_request(
+                method, url, params=params, json=json, content=content, data=form, headers=headers
+            )
+            request.extensions[SECRET_PATH] = secret_path
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError, TypeError) as error:
             failure = of_transport(error, where=f"{self.label} {method}", host="the URL", ca_file=self._ca_file)
         else:

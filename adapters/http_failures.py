@@ -34,6 +34,9 @@ from domain.errors import (
 TEXT_LIMIT: Final = 500
 """Characters of the other side's words that an error keeps."""
 
+SECRET_PATH: Final = "sip_rotate_secret_path"
+"""Extension of a request whose path nobody may read."""
+
 LOOKED_AT: Final = 20_000
 """Characters of the other side's words that are cleaned at all: an error page can be megabytes."""
 
@@ -57,10 +60,10 @@ class _ErrorBody(BaseModel):
 
 
 def place(profile: str, request: httpx.Request) -> str:
-    """Profile, method and URL of a request, without user, password and query."""
+    """Profile, method and URL of a request, without user, password and query; without a path that is a secret."""
     url = request.url
     port = f":{url.port}" if url.port is not None else ""
-    path = url.raw_path.decode("ascii").partition("?")[0]
+    path = "/…" if request.extensions.get(SECRET_PATH) else url.raw_path.decode("ascii").partition("?")[0]
     return f"{profile} {request.method} {url.scheme}://{url.host}{port}{path}"
 
 

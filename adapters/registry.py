@@ -22,7 +22,7 @@ from adapters.keys.vault_kv import VaultKvCustodian
 from adapters.metrics.base import MetricSource
 from adapters.metrics.platform import PlatformMetrics
 from adapters.notify.base import Notifier
-from adapters.notify.webhook import WebhookNotifier
+from adapters.notify.building import notifier_of
 from adapters.observers.base import Observer
 from adapters.observers.genesys import GenesysObserver
 from adapters.pki.base import CertificateAuthority
@@ -37,12 +37,12 @@ from settings import (
     GenesysProfile,
     HaproxyProfile,
     KamailioProfile,
+    NotifyProfile,
     PlatformProfile,
     Rfc2136Profile,
     Settings,
     VaultKvProfile,
     VaultPkiProfile,
-    WebhookProfile,
 )
 
 P = TypeVar("P")
@@ -93,10 +93,10 @@ class Adapters:
         return self._observers[profile]
 
     def notifier(self, profile: str) -> Notifier:
-        """The webhook of `[notify.<profile>]`."""
+        """Who is told by `[notify.<profile>]`."""
         if profile not in self._notifiers:
-            found: WebhookProfile = _found("notify", self.settings.notify, profile)
-            self._notifiers[profile] = WebhookNotifier(profile, found)
+            found: NotifyProfile = _found("notify", self.settings.notify, profile)
+            self._notifiers[profile] = notifier_of(profile, found)
         return self._notifiers[profile]
 
     def authority(self, profile: str) -> CertificateAuthority:
@@ -125,6 +125,10 @@ class Adapters:
         if self._prober is None:
             self._prober = SipTlsProber(self.settings.probe, self._trust_anchors())
         return self._prober
+
+    def page_of(self, namespace: str, workflow_id: str, run_id: str) -> str | None:
+        """A workflow's page in the Web UI, if the settings say where that is."""
+        return self.settings.page_of(namespace, workflow_id, run_id)
 
     def is_lab(self, section: str, profile: str) -> bool:
         """True when `[<section>.<profile>]` is marked `lab = true`, so that a plan's limits may be undercut."""

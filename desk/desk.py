@@ -69,10 +69,7 @@ class Desk:
 
     def link(self, row: Row) -> str | None:
         """The rotation's page in the Web UI, if the settings say where that is."""
-        if self.settings.web_ui is None:
-            return None
-        base = self.settings.web_ui.rstrip("/")
-        return f"{base}/namespaces/{self.client.namespace}/workflows/{row.id}/{row.run_id}"
+        return self.settings.page_of(self.client.namespace, row.id, row.run_id)
 
     def follow(self, plan: str) -> ExitCode:
         """Says how to watch a rotation that was started."""

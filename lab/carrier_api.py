@@ -76,6 +76,9 @@ def _notice_fields(*kinds: str) -> dict[str, Field]:
         "summary": _LONG_TEXT,
         "details": _DETAILS,
         "action": _LONG_TEXT,
+        "link": Field(
+            lambda value: isinstance(value, str) and (not value or value.startswith("http")), "a URL, or nothing"
+        ),
         "sentAt": Field(_is_time, "a UTC time with milliseconds"),
     }
 

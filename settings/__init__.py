@@ -11,7 +11,7 @@ from domain.plan import Duration
 from settings.base import AbsolutePath, HttpProfile, SecretSource, SettingsModel, Timeout, must_be_https
 from settings.clouds import CxonePaths, CxoneProfile, GenesysLogin, GenesysObserverProfile, GenesysPaths, GenesysProfile
 from settings.loading import SETTINGS_VARIABLE, PlatformProfile, Settings, load_settings
-from settings.notify import WebhookProfile
+from settings.notify import NotifyProfile, PagerDutyProfile, SlackProfile, SmtpProfile, WebhookProfile
 from settings.own_edges import (
     FilesSource,
     HaproxyHost,
@@ -53,6 +53,8 @@ __all__ = [
     "KamailioHost",
     "KamailioProfile",
     "LocalDirectory",
+    "NotifyProfile",
+    "PagerDutyProfile",
     "PlatformProfile",
     "PortCanary",
     "ProbeSettings",
@@ -62,6 +64,8 @@ __all__ = [
     "Settings",
     "SettingsModel",
     "SftpDirectory",
+    "SlackProfile",
+    "SmtpProfile",
     "SniCanary",
     "Timeout",
     "VaultAddress",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from pydantic import Field, ValidationError
 from pydantic_settings import (
@@ -17,7 +18,7 @@ from pydantic_settings import (
 from domain.errors import SettingsInvalid
 from domain.validation import describe_problems
 from settings.clouds import CxoneProfile, GenesysObserverProfile, GenesysProfile
-from settings.notify import WebhookProfile
+from settings.notify import NotifyProfile
 from settings.own_edges import HaproxyProfile, KamailioProfile
 from settings.services import (
     CarrierProfile,
@@ -47,10 +48,17 @@ class Settings(BaseSettings):
     dns: dict[str, Rfc2136Profile] = {}
     carriers: dict[str, CarrierProfile] = {}
     observers: dict[str, GenesysObserverProfile] = {}
-    notify: dict[str, WebhookProfile] = {}
+    notify: dict[str, NotifyProfile] = {}
     probe: ProbeSettings = ProbeSettings()
     identity: str | None = Field(default=None, description="who approves; default: the operating-system user")
     web_ui: str | None = Field(default=None, description="base URL of the Temporal Web UI, for links")
+
+    def page_of(self, namespace: str, workflow_id: str, run_id: str) -> str | None:
+        """A workflow's page in the Web UI, if the settings say where that is."""
+        if self.web_ui is None:
+            return None
+        parts = (quote(part, safe="") for part in (namespace, workflow_id, run_id))
+        return self.web_ui.rstrip("/") + "/namespaces/{}/workflows/{}/{}".format(*parts)
 
     @classmethod
     def settings_customise_sources(

@@ -1,4 +1,4 @@
-"""The role `Notifier`: takes a notice to people, or an alert. Sending the same id twice delivers one."""
+"""The role `Notifier`: takes a notice to people, or an alert. Sending the same id twice delivers one where it can."""
 
 from __future__ import annotations
 
@@ -38,10 +38,16 @@ class Notifier(Protocol):
 
     profile: str
 
-    async def send(self, notice: Notice) -> None:
-        """Delivers the notice; its id is the idempotency key."""
+    async def send(self, notice: Notice, link: str | None = None) -> None:
+        """Delivers the notice, with the rotation's page in the Web UI; its id is the idempotency key."""
         ...
 
     async def close(self) -> None:
         """Closes the connections."""
         ...
+
+
+def facts_of(notice: Notice) -> list[tuple[str, str]]:
+    """What stands below the summary, by name, for those who read and do not parse."""
+    about = [("Trunks", ", ".join(notice.trunks)), ("Rotation", notice.rotation), ("Phase", notice.phase)]
+    return [*about, *notice.details.items()]

@@ -13,6 +13,9 @@ from adapters.edges.cxone import CxoneEdge
 from adapters.edges.genesys import GenesysEdge
 from adapters.keys.vault_kv import VaultKvCustodian
 from adapters.metrics.platform import PlatformMetrics
+from adapters.notify.pagerduty import PagerDutyNotifier
+from adapters.notify.slack import SlackNotifier
+from adapters.notify.smtp import SmtpNotifier
 from adapters.notify.webhook import WebhookNotifier
 from adapters.observers.genesys import GenesysObserver
 from adapters.pki.vault import VaultAuthority
@@ -81,7 +84,12 @@ def sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
                 "client_secret": SECRET,
             }
         },
-        "notify": {"ops": {"kind": "webhook", "base_url": "https://ops.example.com/hook"}},
+        "notify": {
+            "ops": {"kind": "webhook", "base_url": "https://ops.example.com/hook"},
+            "room": {"kind": "slack", "path": {"env": "ROOM"}},
+            "duty": {"kind": "pagerduty", "routing_key": {"env": "DUTY"}},
+            "mail": {"kind": "smtp", "host": "mail.example.com", "sender": "a@example.com", "to": ["b@example.com"]},
+        },
     }
 
 
@@ -96,6 +104,9 @@ async def test_each_profile_gets_the_adapter_of_its_kind_built_once(sections: di
     assert isinstance(adapters.carrier("acme"), HttpHealthCarrier)
     assert isinstance(adapters.observer("byoc"), GenesysObserver)
     assert isinstance(adapters.notifier("ops"), WebhookNotifier)
+    assert isinstance(adapters.notifier("room"), SlackNotifier)
+    assert isinstance(adapters.notifier("duty"), PagerDutyNotifier)
+    assert isinstance(adapters.notifier("mail"), SmtpNotifier)
     assert isinstance(adapters.authority("enterprise"), VaultAuthority)
     assert isinstance(adapters.custodian("custody"), VaultKvCustodian)
     assert isinstance(adapters.zone("zone"), Rfc2136Zone)

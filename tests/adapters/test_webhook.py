@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,23 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
-from adapters.notify.base import Notice, Severity
 from adapters.notify.webhook import WebhookNotifier
-from domain.errors import CredentialsRefused, ServerFailed, UnexpectedAnswer, Unreachable
+from domain.errors import CredentialsRefused, ServerFailed, SettingsInvalid, UnexpectedAnswer, Unreachable
 from settings import WebhookProfile
+from tests.adapters.notices import LINK, NOTICE
 
-NOTICE = Notice(
-    id="rotation-eu/breach/1",
-    severity=Severity.CRITICAL,
-    kind="breach",
-    rotation="rotation-eu",
-    phase="SOAK",
-    trunks=("eu-1", "us-1"),
-    summary="eu-1: 91.20 % of handshakes succeeded – below 98 %",
-    details={"unknown_ca": "44"},
-    action="nothing: the rotation turns back",
-    sent_at=datetime(2026, 11, 23, 18, 40, tzinfo=UTC),
-)
+AT = datetime(2026, 11, 23, 18, 41, 7, 250_000, tzinfo=UTC)
 
 
 def notifier(answer: Callable[[httpx.Request], httpx.Response], **changes: Any) -> WebhookNotifier:
@@ -34,7 +26,7 @@ def notifier(answer: Callable[[httpx.Request], httpx.Response], **changes: Any) 
     profile = WebhookProfile.model_validate(
         {"kind": "webhook", "base_url": "https://ops.example.com/hooks/sip?team=a", **changes}
     )
-    return WebhookNotifier("ops", profile, transport=httpx.MockTransport(answer))
+    return WebhookNotifier("ops", profile, transport=httpx.MockTransport(answer), clock=lambda: AT)
 
 
 @pytest.mark.parametrize("status", [200, 202, 204])
@@ -45,7 +37,7 @@ async def test_a_notice_is_posted_as_the_contract_says_and_any_2xx_is_a_delivery
         sent.append(request)
         return httpx.Response(status)
 
-    await notifier(take).send(NOTICE)
+    await notifier(take).send(NOTICE, LINK)
     (request,) = sent
     assert (request.method, str(request.url)) == ("POST", "https://ops.example.com/hooks/sip?team=a")
     assert request.headers["Idempotency-Key"] == "rotation-eu/breach/1"
@@ -57,10 +49,11 @@ async def test_a_notice_is_posted_as_the_contract_says_and_any_2xx_is_a_delivery
         "kind": "breach",
         "rotation": "rotation-eu",
         "phase": "SOAK",
-        "trunks": ["eu-1", "us-1"],
+        "trunks": ["eu-1.example.com", "us-1.example.com"],
         "summary": "eu-1: 91.20 % of handshakes succeeded – below 98 %",
-        "details": {"unknown_ca": "44"},
+        "details": {"unknown_ca": "44", "attempts": "500"},
         "action": "nothing: the rotation turns back",
+        "link": LINK,
         "sentAt": "2026-11-23T18:40:00.000Z",
     }
 
@@ -100,3 +93,30 @@ async def test_a_repetition_carries_the_same_key() -> None:
     await hook.send(NOTICE)
     await hook.close()
     assert keys == ["rotation-eu/breach/1"] * 2
+
+
+@pytest.mark.parametrize("key", ["whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode(), "any text"])
+async def test_a_signed_message_proves_its_id_its_time_and_its_bytes(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the Standard Webhooks specification has the receiver compute it."""
+    monkeypatch.setenv("TEST_HOOK_KEY", key)
+    sent: list[httpx.Request] = []
+
+    def take(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(202)
+
+    await notifier(take, signing_key={"env": "TEST_HOOK_KEY"}).send(NOTICE)
+    (request,) = sent
+    assert request.headers["webhook-id"] == request.headers["Idempotency-Key"] == NOTICE.id
+    assert request.headers["webhook-timestamp"] == "1795459267"
+    secret = b"0123456789abcdef01234567" if key.startswith("whsec_") else b"any text"
+    signed = f"{NOTICE.id}.1795459267.".encode() + request.content
+    expected = base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest()).decode()
+    assert request.headers["webhook-signature"] == f"v1,{expected}"
+
+
+async def test_a_key_that_is_not_base64_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_HOOK_KEY", "whsec_n0t-base64!")
+    with pytest.raises(SettingsInvalid, match=r"notify\.ops\.signing_key") as raised:
+        await notifier(lambda request: httpx.Response(200), signing_key={"env": "TEST_HOOK_KEY"}).send(NOTICE)
+    assert "n0t" not in str(raised.value)

@@ -60,6 +60,9 @@ SETTINGS_SECTIONS: Mapping[str, type[BaseModel]] = {
     "## `[carriers.<name>]`, kind `http-health`": s.CarrierProfile,
     "## `[observers.<name>]`, kind `genesys`": s.GenesysObserverProfile,
     "## `[notify.<name>]`, kind `webhook`": s.WebhookProfile,
+    "## `[notify.<name>]`, kind `slack`": s.SlackProfile,
+    "## `[notify.<name>]`, kind `pagerduty`": s.PagerDutyProfile,
+    "## `[notify.<name>]`, kind `smtp`": s.SmtpProfile,
     "## `[probe]`": s.ProbeSettings,
 }
 

@@ -25,6 +25,7 @@ NOTICE: dict[str, Any] = {
     "summary": "you may resume sessions again",
     "details": {"sha256": LEAF},
     "action": "enable TLS session resumption",
+    "link": "https://temporal.example.com/namespaces/default/workflows/rotation-eu/1",
     "sentAt": "2026-11-23T18:40:00.000Z",
 }
 
@@ -142,6 +143,7 @@ async def test_carrier_and_operations_each_take_their_own_kinds_with_their_own_t
         {"trunks": "genesys"},
         {"details": {"count": 3}},
         {"sentAt": "2026-11-23T18:40:00Z"},
+        {"link": "javascript:alert(1)"},
         {"extra": "x"},
         {"summary": None},
     ],

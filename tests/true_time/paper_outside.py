@@ -80,7 +80,7 @@ class PaperPeople:
     def __init__(self) -> None:
         self.notices: dict[str, Notice] = {}
 
-    async def send(self, notice: Notice) -> None:
+    async def send(self, notice: Notice, link: str | None = None) -> None:
         self.notices.setdefault(notice.id, notice)
 
     async def close(self) -> None:

@@ -65,6 +65,9 @@ class PaperWorld:
     def notifier(self, profile: str) -> PaperPeople:
         return self.people
 
+    def page_of(self, namespace: str, workflow_id: str, run_id: str) -> None:
+        """Nobody reads on paper."""
+
     def authority(self, profile: str) -> PaperAuthority:
         return self.pki
 
