@@ -57,6 +57,9 @@ async def test_one_certificate_is_rotated_on_two_trunks_through_all_ten_steps(
     inbox = stage.lab.get("/lab/inbox")
     kinds = [notice["kind"] for notice in inbox["notices"] if notice["rotation"] == rotation.handle.id]
     assert kinds == ["flush_ocsp_and_pause_resumption", "resume_resumption"]
+    told = [one for one in (*inbox["notices"], *inbox["alerts"]) if one["rotation"] == rotation.handle.id]
+    run_id = (await rotation.handle.describe()).run_id
+    assert {one["link"] for one in told} == {stage.settings.page_of("default", rotation.handle.id, run_id or "")}
 
     # one certificate, one upload a platform, B's key still in custody, A gone from the platforms
     for endpoint in stage.plan().endpoints:
