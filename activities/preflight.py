@@ -181,7 +181,7 @@ class PreflightActivities:
         return findings
 
     async def _notifications(self, plan: Plan) -> list[Finding]:
-        names = [plan.notifications.operations, *filter(None, [plan.notifications.carrier])]
+        names = [*plan.notifications.desks, *filter(None, [plan.notifications.carrier])]
         for name in names:
             self._adapters.notifier(name)
         return [_passed("notifications", ", ".join(names), "profiles that exist")]

@@ -317,8 +317,13 @@ class Approvals(PlanModel):
 class Notifications(PlanModel):
     """Who is told. Settings profiles under [notify.…]."""
 
-    operations: Name
+    operations: Name | Annotated[tuple[Name, ...], Field(min_length=1)]
     carrier: Name | None = None
+
+    @property
+    def desks(self) -> tuple[str, ...]:
+        """Every profile that takes alerts, each once."""
+        return tuple(dict.fromkeys((self.operations,) if isinstance(self.operations, str) else self.operations))
 
 
 class TlsWindow(PlanModel):

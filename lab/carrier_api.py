@@ -47,6 +47,7 @@ OPERATIONS_KINDS = (
     "aborted",
     "action_failing",
     "certificate_handed_over",
+    "notice_undelivered",
     "completed",
 )
 

@@ -17,35 +17,23 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.carrier import CarrierActivities, NoticeRequest
     from activities.health import GateLook, GateRequest
     from activities.looks import Sight
-    from adapters.notify.base import Notice, Severity
+    from adapters.notify.base import Severity
     from domain.flapping import TIMES_BLIND, calm_until
     from domain.gates import Finding, GateResult, Verdict
     from domain.phases import Phase
     from domain.rotation import Cause, TurnBack
-    from domain.texts import readable
-    from workflows.messages import AlertStatus, Decision, Waiting
+    from workflows.messages import Decision, Waiting
 
 from workflows.attributes import attributes
 from workflows.details import details
+from workflows.pace import ACT_TIMEOUT, EVERY_SECOND, LOOK_TIMEOUT
+from workflows.people import People
 from workflows.state import RotationState
 
 T = TypeVar("T")
 
-EVERY_SECOND = RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=1.0)
-LOST_LOOK_TOLD = RetryPolicy(
-    initial_interval=timedelta(seconds=1),
-    backoff_coefficient=1.0,
-    non_retryable_error_types=["TemporalTimeout:StartToClose", "", "NotFoundError"],
-)
-"""As `EVERY_SECOND`, but a look that timed out, whose request could not be read ("") or whose worker does not know it
-is told to the workflow instead of being repeated unseen."""
-ACT_TIMEOUT = timedelta(seconds=8)
-LOOK_TIMEOUT = timedelta(seconds=4)
-NOTICE_TIMEOUT = timedelta(minutes=10)
-NOTICES_AT_THE_END = timedelta(seconds=30)
 ALARM_AFTER = timedelta(minutes=1)
 ALARM_AGAIN = timedelta(hours=1)
 
@@ -95,12 +83,11 @@ async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
 
 
 class Conduct:
-    """Acts, waits, asks gates and tells people, on behalf of one rotation."""
+    """Acts, waits and asks gates on behalf of one rotation; `people` are told."""
 
     def __init__(self, state: RotationState) -> None:
         self.state = state
-        self._notices: dict[asyncio.Task[None], None] = {}  # in order: a set of tasks has another one at each replay
-        self._notice_count = 0
+        self.people = People(state)
         self._look_due = False
         self._warned = False
 
@@ -153,7 +140,7 @@ class Conduct:
         self._warned = True
         text = f"the history of this rotation has {events} events and {size // 1_000_000} MB"
         limits = "Temporal ends a workflow at 51 200 events or 50 MB, and refuses signals after 10 000"
-        self.alert(
+        self.people.alert(
             "history_filling", Severity.CRITICAL, f"{text}: {limits}", "find out who sends it signals; roll back"
         )
 
@@ -193,7 +180,7 @@ class Conduct:
         while True:
             await workflow.sleep(wait, summary=f"alert when not done: {summary}")
             text = f"still not done: {summary}; it is repeated every second until it is"
-            self.alert(
+            self.people.alert(
                 "action_failing", Severity.CRITICAL, text, "see the pending activity in the Web UI for the cause"
             )
             wait = ALARM_AGAIN
@@ -248,7 +235,9 @@ class Conduct:
             remaining = None if overdue else max(due - workflow.now(), timedelta(seconds=1))
             look = await self._look(activity, request, summary, remaining, override)
             if isinstance(look, GateLook) and look.sight is Sight.BLIND:
-                self.alert("blind", Severity.CRITICAL, f"gate {name} cannot see: {look.text}", "restore the source")
+                self.people.alert(
+                    "blind", Severity.CRITICAL, f"gate {name} cannot see: {look.text}", "restore the source"
+                )
                 if not overdue:
                     self.wait_for(Waiting(what=f"the gate {name} to see again: {look.text}"))
                 blind = [*blind[-TIMES_BLIND:], workflow.now()]
@@ -256,7 +245,7 @@ class Conduct:
             elif isinstance(look, GateLook) and look.result is not None:
                 return self._decided(look.result)
             elif isinstance(look, GateLook):
-                self.alert("watching_again", Severity.INFO, f"gate {name} sees again: {look.text}")
+                self.people.alert("watching_again", Severity.INFO, f"gate {name} sees again: {look.text}")
                 if not overdue:
                     self.wait_for(None)
                 request = request.model_copy(update={"last": Sight.SEEING})
@@ -356,65 +345,9 @@ class Conduct:
                 if overridable
                 else "roll back, or wait"
             )
-            self.alert("inconclusive", Severity.WARNING, f"gate {result.gate} undecided: {result.reason}", action)
-
-    # -- people --------------------------------------------------------------------------------------------------
-
-    def alert(self, kind: str, severity: Severity, summary: str, action: str = "") -> None:
-        """Tells operations, without waiting for the delivery."""
-        self.tell(self.state.plan.notifications.operations, kind, severity, summary, action)
-
-    def tell_carrier(self, kind: str, summary: str, action: str) -> None:
-        """Tells the carrier's operations, if the plan names them."""
-        if self.state.plan.notifications.carrier is not None:
-            self.tell(self.state.plan.notifications.carrier, kind, Severity.INFO, summary, action)
-
-    def tell(self, profile: str, kind: str, severity: Severity, summary: str, action: str) -> None:
-        """Sends a notice in the background; whether it arrived is in the status."""
-        self._notice_count += 1
-        state = self.state
-        details = {name: c.sha256 for name, c in (("sha256_a", state.a), ("sha256_b", state.b)) if c is not None}
-        notice = Notice(
-            id=f"{state.run.key}-{self._notice_count}",
-            severity=severity,
-            kind=kind,
-            rotation=state.run.rotation,
-            phase=state.phase.value,
-            trunks=tuple(endpoint.fqdn for endpoint in state.plan.endpoints),
-            summary=readable(summary),
-            details=details,
-            action=readable(action),
-            sent_at=workflow.now(),
-        )
-        state.repeated("notice", {"id": notice.id, "to": profile, "kind": kind, "summary": notice.summary})
-        number = state.alerts.append(AlertStatus(at=notice.sent_at, to=profile, kind=kind, summary=notice.summary))
-        task = asyncio.create_task(self._deliver(profile, notice, number))
-        self._notices[task] = None
-        task.add_done_callback(lambda done: self._notices.pop(done, None))
-
-    async def _deliver(self, profile: str, notice: Notice, number: int) -> None:
-        try:
-            await workflow.execute_activity_method(
-                CarrierActivities.notify,
-                NoticeRequest(profile=profile, notice=notice),
-                start_to_close_timeout=ACT_TIMEOUT,
-                schedule_to_close_timeout=NOTICE_TIMEOUT,
-                retry_policy=EVERY_SECOND,
-                summary=f"{notice.kind} → {profile}",
+            self.people.alert(
+                "inconclusive", Severity.WARNING, f"gate {result.gate} undecided: {result.reason}", action
             )
-            delivered = True
-        except ActivityError:
-            delivered = False
-        alert = self.state.alerts.get(number)
-        if alert is not None:
-            self.state.alerts.replace(number, alert.model_copy(update={"delivered": delivered}))
-
-    async def notices_settled(self) -> None:
-        """Waits until every notice was delivered, for a short while: an unreachable desk does not keep it open."""
-        if self._notices:
-            _, undelivered = await workflow.wait(list(self._notices), timeout=NOTICES_AT_THE_END.total_seconds())
-            for notice in undelivered:
-                notice.cancel()
 
 
 def waiting_for_gate(gate: str, what: str) -> Waiting:

@@ -17,8 +17,9 @@ with workflow.unsafe.imports_passed_through():
     from domain.rotation import Run, run_key
     from workflows.messages import RotationRequest
 
-from workflows.conduct import ACT_TIMEOUT, EVERY_SECOND, settle
+from workflows.conduct import settle
 from workflows.leftovers import reported
+from workflows.pace import ACT_TIMEOUT, EVERY_SECOND
 
 
 class DryRunReport(Record):

@@ -18,7 +18,8 @@ with workflow.unsafe.imports_passed_through():
     from domain.rotation import Cause
     from workflows.messages import GuardStatus, Waiting
 
-from workflows.conduct import EVERY_SECOND, LOST_LOOK_TOLD, Conduct, TurnedBack, failure_text
+from workflows.conduct import Conduct, TurnedBack, failure_text
+from workflows.pace import EVERY_SECOND, LOST_LOOK_TOLD
 
 STILL_FAILING = timedelta(minutes=5)
 """Between two watchers when one fails in a way that Temporal does not repeat by itself: twelve an hour."""
@@ -120,7 +121,9 @@ class Guard:
     def _breach(self, look: GuardLook) -> None:
         status = GuardStatus(verdict=look.verdict, text=look.text, at=look.looked_at)
         self._state.guarded(status)
-        self._conduct.alert("breach", Severity.CRITICAL, look.text, "nothing: the rotation turns back to A by itself")
+        self._conduct.people.alert(
+            "breach", Severity.CRITICAL, look.text, "nothing: the rotation turns back to A by itself"
+        )
         self._conduct.turn(Cause.BREACH, look.text, look.looked_at)
 
     def _changed(self, said: GuardVerdict, look: GuardLook) -> None:
@@ -134,9 +137,9 @@ class Guard:
                 text += f" – too often within the hour: it is not believed before {self._calm_until:%H:%M:%S} UTC"
         self._state.guarded(GuardStatus(verdict=look.verdict, text=text, at=look.looked_at))
         if look.verdict is GuardVerdict.BLIND:
-            self._conduct.alert(
+            self._conduct.people.alert(
                 "blind", Severity.CRITICAL, f"the guard cannot see: {text}", "restore the source; advance is frozen"
             )
         elif said is GuardVerdict.BLIND:
-            self._conduct.alert("watching_again", Severity.INFO, f"the guard sees again: {text}")
+            self._conduct.people.alert("watching_again", Severity.INFO, f"the guard sees again: {text}")
         self._conduct.show()

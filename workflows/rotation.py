@@ -92,14 +92,14 @@ class CertificateRotation:
         elif error is not None and not isinstance(error, TurnedBack):
             raise error
         if self._state.turn_back is None:
-            await self._conduct.notices_settled()
+            await self._conduct.people.settled()
             return self._summary()
         raise await self._turn_back()
 
     async def _turn_back(self) -> ApplicationError:
         back = TurningBack(self._conduct)
         failure = await (back.abort() if self._state.phase in ABORTABLE else back.roll_back())
-        await self._conduct.notices_settled()
+        await self._conduct.people.settled()
         return failure
 
     def _cancelled(self) -> None:

@@ -119,7 +119,7 @@ class Steps:
         if wanted:
             waiting = waiting_for_gate(gate, f"the approval `{gate}`")
             self._conduct.wait_for(waiting)
-            self._conduct.alert(
+            self._conduct.people.alert(
                 "waiting_for_approval", Severity.WARNING, waiting.what, f"signal approve: {waiting.answer}"
             )
             await workflow.wait_condition(lambda: gate in self._state.approved)
@@ -133,7 +133,7 @@ class Steps:
         On an endpoint with a ramp, step by step, each looked at before the next.
         """
         await self._enter(Phase.PREFER)
-        self._conduct.tell_carrier(
+        self._conduct.people.tell_carrier(
             "flush_ocsp_and_pause_resumption",
             "our trunks begin to present a new certificate",
             "flush OCSP caches for the trunk FQDNs; pause TLS session resumption until told again",
@@ -207,7 +207,7 @@ class Steps:
         """Settings as they were; the carrier may resume TLS sessions. From here there is no way back."""
         await self._enter(Phase.RESTORE)
         await self._for_ever(EdgeActivities.restore, "restore the settings of")
-        self._conduct.tell_carrier(
+        self._conduct.people.tell_carrier(
             "resume_resumption",
             "our trunks present the new certificate alone",
             "enable TLS session resumption again 30 minutes after this notice; the old certificate may be dropped",
@@ -232,7 +232,7 @@ class Steps:
         )
         self._state.done(strays)
         if revoked.handed_over is not None:
-            self._conduct.alert(
+            self._conduct.people.alert(
                 "certificate_handed_over", Severity.WARNING, revoked.handed_over, "revoke A at its issuer"
             )
         if not self._plan.certificate.also_used_by:
@@ -244,7 +244,7 @@ class Steps:
             )
             self._state.done(destroyed)
         await self._enter(Phase.COMPLETED)
-        self._conduct.alert("completed", Severity.INFO, "B is served alone, A is out of use")
+        self._conduct.people.alert("completed", Severity.INFO, "B is served alone, A is out of use")
 
     # -- parts ---------------------------------------------------------------------------------------------------
 

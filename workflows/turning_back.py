@@ -42,11 +42,11 @@ class TurningBack:
         assert state.turn_back is not None
         self._conduct.move(Phase.ROLLING_BACK)
         state.rollback = RollbackStatus(turn_back=state.turn_back, started_at=workflow.now())
-        self._conduct.alert(
+        self._conduct.people.alert(
             "turning_back", Severity.CRITICAL, state.turn_back.text(), "nothing: A comes back by itself"
         )
         await self._within_budget()
-        self._conduct.tell_carrier(
+        self._conduct.people.tell_carrier(
             "rotation_turned_back", "our trunks present the old certificate again", "keep trusting the old certificate"
         )
         await self._everywhere(EdgeActivities.settings_back, "settings and DNS back on")
@@ -61,7 +61,7 @@ class TurningBack:
         self._conduct.move(Phase.ROLLED_BACK)
         seconds = state.rollback.a_alone_seconds
         state.failure = f"rolled back to A in {seconds:.1f} s – {state.turn_back.text()}"
-        self._conduct.alert("rolled_back", Severity.WARNING, state.failure, "find the cause, then start again")
+        self._conduct.people.alert("rolled_back", Severity.WARNING, state.failure, "find the cause, then start again")
         return ApplicationError(state.failure, type="RolledBack", non_retryable=True)
 
     async def abort(self) -> ApplicationError:
@@ -78,7 +78,7 @@ class TurningBack:
                 left = f"; left behind: the run's key and B ({failure_text(error)})"
         self._conduct.move(Phase.ABORTED)
         state.failure = f"aborted before anything was changed on an endpoint – {state.turn_back.text()}{left}"
-        self._conduct.alert("aborted", Severity.WARNING, state.failure, "correct what failed, then start again")
+        self._conduct.people.alert("aborted", Severity.WARNING, state.failure, "correct what failed, then start again")
         return ApplicationError(state.failure, type="Aborted", non_retryable=True)
 
     async def _within_budget(self) -> None:
@@ -104,7 +104,7 @@ class TurningBack:
         await workflow.sleep(max(remaining, timedelta(0)), summary="the 30 s budget of the rollback")
         assert self._state.rollback is not None
         self._state.rollback = self._state.rollback.model_copy(update={"over_budget": True})
-        self._conduct.alert(
+        self._conduct.people.alert(
             "rollback_over_budget",
             Severity.CRITICAL,
             "A is not back on every endpoint after 30 s",
@@ -128,7 +128,7 @@ class TurningBack:
             self._conduct.wait_for(
                 Waiting(what=f"a person: B stays, because {'; '.join(kept)}. `rollback` tries again")
             )
-            self._conduct.alert(
+            self._conduct.people.alert(
                 "cannot_roll_back", Severity.CRITICAL, "; ".join(kept), "A cannot serve; send `rollback` to try again"
             )
             await workflow.wait_condition(partial(self._asked_again, asked))
@@ -140,7 +140,9 @@ class TurningBack:
         unread = tuple(f"{o.effect.where} {node}" for o in outcomes for node in o.unread)
         if unread and not self._state.rollback.unread:
             text = f"A stands alone, and {', '.join(unread)} could not be reached to show it"
-            self._conduct.alert("nodes_unread", Severity.CRITICAL, text, "bring the nodes back; B is kept until then")
+            self._conduct.people.alert(
+                "nodes_unread", Severity.CRITICAL, text, "bring the nodes back; B is kept until then"
+            )
         self._state.rollback = self._state.rollback.model_copy(update={"unread": unread})
 
     def _asked_again(self, before: int) -> bool:

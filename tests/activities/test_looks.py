@@ -26,7 +26,7 @@ from domain.plan import Endpoint, Plan, Timings
 from domain.rotation import Run
 from tests.domain.plans import plan
 from tests.domain.readings import NOW, A, B, reading, sample, tally
-from workflows.conduct import LOOK_TIMEOUT, LOST_LOOK_TOLD
+from workflows.pace import LOOK_TIMEOUT, LOST_LOOK_TOLD
 
 PROMISED_FREEZE = timedelta(seconds=15)
 TASK_TIMEOUT = timedelta(seconds=5)

@@ -70,7 +70,7 @@ def test_no_message_to_people_has_a_kind_that_this_test_cannot_see() -> None:
         if not isinstance(node.args[0], ast.Constant)
     ]
     assert hidden == []
-    assert len(list(calls("workflows", "tell"))) == 2, "`tell` is called by `alert` and `tell_carrier` alone"
+    assert len(list(calls("workflows", "_tell"))) == 2, "`_tell` is called by `alert` and `tell_carrier` alone"
 
 
 def test_every_kind_stands_in_the_wire_contract() -> None:

@@ -224,7 +224,7 @@ def test_the_example_plan_uses_profiles_of_the_example_settings(example: s.Setti
     assert {endpoint.platform for endpoint in plan.endpoints} <= set(example.platforms)
     assert {endpoint.carrier for endpoint in plan.endpoints} <= set(example.carriers)
     assert {endpoint.srv.dns for endpoint in plan.endpoints if endpoint.srv} <= set(example.dns)
-    assert {plan.notifications.operations, plan.notifications.carrier} <= set(example.notify)
+    assert {*plan.notifications.desks, plan.notifications.carrier} <= set(example.notify)
     assert not any(profile.lab for profile in example.platforms.values())
 
 

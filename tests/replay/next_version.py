@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("workflows", "activities", "adapters", "domain", "codec", "worker.py", "connection.py", "settings.py")
+SOURCES = ("workflows", "activities", "adapters", "domain", "codec", "worker.py", "connection.py", "settings")
 STEPS = Path("workflows/steps.py")
 
 IN_ISSUE = "notice-in-issue"
@@ -18,8 +18,8 @@ IN_HOLD = "notice-in-hold"
 
 _ISSUE = "        await self._enter(Phase.ISSUE)\n"
 _HOLD = "        await self._enter(Phase.HOLD)\n"
-_TOLD_IN_ISSUE = 'self._conduct.alert("issuing", Severity.INFO, "B is being issued")\n'
-_TOLD_IN_HOLD = 'self._conduct.alert("quarantine", Severity.INFO, "A is out of use and still valid")\n'
+_TOLD_IN_ISSUE = 'self._conduct.people.alert("issuing", Severity.INFO, "B is being issued")\n'
+_TOLD_IN_HOLD = 'self._conduct.people.alert("quarantine", Severity.INFO, "A is out of use and still valid")\n'
 
 GUARDED = {
     _ISSUE: f'{_ISSUE}        if workflow.patched("{IN_ISSUE}"):\n            {_TOLD_IN_ISSUE}',

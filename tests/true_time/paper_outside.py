@@ -8,7 +8,7 @@ from datetime import datetime
 from adapters.dns.base import SrvSet
 from adapters.notify.base import Notice
 from adapters.probe.base import ProbeResult, ProbeTarget
-from domain.errors import ConcurrentEdit
+from domain.errors import ConcurrentEdit, Unreachable
 from domain.handshakes import Reading, Reporter
 from domain.plan import Endpoint
 from tests.true_time.history import History
@@ -73,15 +73,35 @@ class PaperZone:
 
 
 class PaperPeople:
-    """Reads every notice, each once."""
-
-    profile = "ops"
+    """Desks that read every notice, each once; those in `deaf` cannot be reached."""
 
     def __init__(self) -> None:
-        self.notices: dict[str, Notice] = {}
+        self.deaf: set[str] = set()
+        self._read: dict[str, dict[str, Notice]] = {}
+
+    def read_at(self, profile: str) -> list[Notice]:
+        """What was read at a desk, in order."""
+        return [*self._read.get(profile, {}).values()]
+
+    def desk(self, profile: str) -> PaperDesk:
+        """The desk of a profile."""
+        return PaperDesk(profile, self)
+
+    def take(self, profile: str, notice: Notice) -> None:
+        if profile in self.deaf:
+            raise Unreachable("nobody answers", where=f"[notify.{profile}]")
+        self._read.setdefault(profile, {}).setdefault(notice.id, notice)
+
+
+class PaperDesk:
+    """One desk."""
+
+    def __init__(self, profile: str, people: PaperPeople) -> None:
+        self.profile = profile
+        self._people = people
 
     async def send(self, notice: Notice, link: str | None = None) -> None:
-        self.notices.setdefault(notice.id, notice)
+        self._people.take(self.profile, notice)
 
     async def close(self) -> None:
         pass

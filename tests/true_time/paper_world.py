@@ -17,7 +17,7 @@ from domain.certificates import facts
 from domain.plan import Endpoint, Plan
 from settings import ProbeSettings
 from tests.true_time.paper_edge import PaperEdge
-from tests.true_time.paper_outside import PaperCarrier, PaperPeople, PaperProber, PaperZone
+from tests.true_time.paper_outside import PaperCarrier, PaperDesk, PaperPeople, PaperProber, PaperZone
 from tests.true_time.paper_pki import PaperAuthority, PaperCustody
 from tests.true_time.paper_traffic import PaperTraffic
 from tests.true_time.script import Script
@@ -62,8 +62,8 @@ class PaperWorld:
     def carrier(self, profile: str) -> PaperCarrier:
         return self._carrier
 
-    def notifier(self, profile: str) -> PaperPeople:
-        return self.people
+    def notifier(self, profile: str) -> PaperDesk:
+        return self.people.desk(profile)
 
     def page_of(self, namespace: str, workflow_id: str, run_id: str) -> None:
         """Nobody reads on paper."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from domain.plan import Plan, parse_plan
 
 PLAN = """\
@@ -52,7 +54,7 @@ target_a = "a.west.example.com"
 target_b = "b.west.example.com"
 
 [notifications]
-operations = "ops"
+operations = {operations}
 carrier = "acme-desk"
 
 [approvals]
@@ -61,9 +63,17 @@ remove = {remove}
 """
 
 
-def plan_of_two(*, prefer: bool = False, remove: bool = False, ramp: tuple[int, ...] = (), **timings: str) -> Plan:
+def plan_of_two(
+    *,
+    prefer: bool = False,
+    remove: bool = False,
+    ramp: tuple[int, ...] = (),
+    operations: str | list[str] = "ops",
+    **timings: str,
+) -> Plan:
     """The plan; `prefer` and `remove` ask for approvals, `ramp` is of the first endpoint, `timings` are a table."""
-    text = PLAN.replace("{prefer}", str(prefer).lower()).replace("{remove}", str(remove).lower())
+    text = PLAN.replace("{operations}", json.dumps(operations))
+    text = text.replace("{prefer}", str(prefer).lower()).replace("{remove}", str(remove).lower())
     text = text.replace('role = "mutual"\n', f'role = "mutual"\nramp = {list(ramp)}\n', 1)
     if timings:
         text += "\n[timings]\n" + "".join(f'{name} = "{value}"\n' for name, value in timings.items())
