@@ -21,7 +21,8 @@ test: $(STAMP)
 
 # `make test-durability` runs the whole matrix; DURABILITY=tenth a fixed tenth of it, DURABILITY=2/10 the second of ten parts
 test-durability: $(STAMP)
-	DURABILITY=$(DURABILITY) $(BIN)/python -m pytest --dist worksteal -m durability tests/durability tests
+	DURABILITY=$(DURABILITY) $(BIN)/python -m pytest --dist worksteal -m 'durability and not alone' tests/durability tests
+	$(BIN)/python -m pytest -n 0 -m 'durability and alone' tests
 
 # real HAProxy, Kamailio, SIPp, knotd and Prometheus from the distribution: installed as root, asked for otherwise
 test-sip: $(STAMP)

@@ -61,6 +61,7 @@ async def assert_small_and_readable(rotation: Rotation) -> None:
 
 
 @pytest.mark.durability
+@pytest.mark.alone
 async def test_ten_thousand_stray_signals_neither_stop_a_rotation_nor_make_its_state_grow(stage: Stage) -> None:
     rotation = await stage.start(stage.plan(*APPROVALS))
     await rotation.shows(lambda s: s.waiting and s.waiting.gate == "prefer", "the approval `prefer`")
