@@ -12,7 +12,15 @@ from email.utils import format_datetime
 
 from adapters.fence import ensure_in_time
 from adapters.notify.base import Notice, facts_of
-from domain.errors import CredentialsRefused, RequestRefused, RotatorError, ServerFailed, TlsUntrusted, Unreachable
+from domain.errors import (
+    CredentialsRefused,
+    RequestRefused,
+    RotatorError,
+    ServerFailed,
+    SettingsInvalid,
+    TlsUntrusted,
+    Unreachable,
+)
 from domain.texts import readable
 from settings import SmtpProfile
 
@@ -31,20 +39,23 @@ class SmtpNotifier:
         self._where = f"[notify.{profile_name}] {profile.host}:{profile.port}"
 
     async def send(self, notice: Notice, link: str | None = None) -> None:
-        """Hands the message to the server, for all of them or for none.
+        """Hands the message to the server. Where it knows some of them only, those get it, and the others are named.
 
-        Raises `Unreachable`, `TlsUntrusted`, `CredentialsRefused`, `ServerFailed` (4yz: later) and `RequestRefused`
-        (5yz: never; RFC 5321, 4.2.1).
+        Raises `SettingsInvalid` (`ca_file`), `Unreachable`, `TlsUntrusted`, `CredentialsRefused`, `ServerFailed` (4yz:
+        later) and `RequestRefused` (5yz: never; RFC 5321, 4.2.1).
         """
         settings = self._settings
         password = None
         if settings.password is not None:
             password = settings.password.read(f"notify.{self.profile}.password").get_secret_value()
+        context = self._context()
         ensure_in_time(self._where)
         failure: RotatorError
         try:
             async with asyncio.timeout(settings.timeout.total_seconds()):
-                refused = await asyncio.to_thread(self._hand_over, message_of(notice, link, settings), password)
+                refused = await asyncio.to_thread(
+                    self._hand_over, message_of(notice, link, settings), password, context
+                )
         except (smtplib.SMTPException, OSError) as error:
             failure = self._failure(error)
         else:
@@ -56,8 +67,16 @@ class SmtpNotifier:
     async def close(self) -> None:
         """Every message has a connection of its own."""
 
-    def _hand_over(self, message: EmailMessage, password: str | None) -> Refusals:
-        settings, context = self._settings, ssl.create_default_context(cafile=self._settings.ca_file)
+    def _context(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=self._settings.ca_file)
+        except OSError as error:
+            problem = str(error)
+        where = f"notify.{self.profile}.ca_file"
+        raise SettingsInvalid("the CA file cannot be used", where=where, seen=f"{self._settings.ca_file}: {problem}")
+
+    def _hand_over(self, message: EmailMessage, password: str | None, context: ssl.SSLContext) -> Refusals:
+        settings = self._settings
         timeout_s = settings.timeout.total_seconds()
         connection = (
             smtplib.SMTP_SSL(settings.host, settings.port, timeout=timeout_s, context=context)
@@ -84,6 +103,8 @@ class SmtpNotifier:
     def _failure(self, error: Exception) -> RotatorError:
         where, seen = self._where, str(error) or type(error).__name__
         match error:
+            case smtplib.SMTPRecipientsRefused() if all(400 <= code < 500 for code, _ in error.recipients.values()):
+                return ServerFailed("the mail server takes no message now", where=where, seen=seen)
             case smtplib.SMTPRecipientsRefused():
                 return self._nobody(error.recipients)
             case smtplib.SMTPNotSupportedError():

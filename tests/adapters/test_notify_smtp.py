@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from adapters.notify.base import Severity
 from adapters.notify.smtp import SmtpNotifier
-from domain.errors import CredentialsRefused, RequestRefused, ServerFailed, TlsUntrusted, Unreachable
+from domain.errors import CredentialsRefused, RequestRefused, ServerFailed, SettingsInvalid, TlsUntrusted, Unreachable
 from lab.ports import LOOPBACK, free_port
 from settings import SmtpProfile
 from tests.adapters.notices import LINK, NOTICE
@@ -30,12 +30,13 @@ class Mailbox:
         self.envelopes: list[Envelope] = []
         self.refuses: str | None = None
         self.strangers: set[str] = set()
+        self.to_strangers = "550 no such user here"
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         if address in self.strangers:
-            return "550 no such user here"
+            return self.to_strangers
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -199,6 +200,17 @@ async def test_a_mailbox_that_is_not_there_is_named(server: Controller, mailbox:
     mailbox.strangers = strangers
     with pytest.raises(RequestRefused, match=r"pki@example\.com: 550 no such user"):
         await notifier(server).send(NOTICE)
+
+
+async def test_greylisting_is_tried_again(server: Controller, mailbox: Mailbox) -> None:
+    mailbox.strangers, mailbox.to_strangers = {"noc@example.com", "pki@example.com"}, "450 greylisted"
+    with pytest.raises(ServerFailed, match="greylisted"):
+        await notifier(server).send(NOTICE)
+
+
+async def test_a_ca_file_that_cannot_be_read_is_the_settings_fault(server: Controller, tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match=r"notify\.mail\.ca_file"):
+        await notifier(server, security="starttls", ca_file=str(tmp_path / "none.pem")).send(NOTICE)
 
 
 async def test_a_server_that_is_not_there_or_offers_no_tls_is_told_apart(mailbox: Mailbox) -> None:
