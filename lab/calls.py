@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from aiosipua import (
     Dialog,
@@ -33,9 +35,16 @@ BYE_AFTER = "X-Lab-Bye-After"
 CALLEE_GRACE_S = 5.0
 """How long a caller waits for a BYE that the callee owes, and a callee for the ACK."""
 
+_ANSWERED_AGAIN_S = (0.5, 1.0, 2.0, CALLEE_GRACE_S - 3.5)
+"""T1, doubled each time: the pauses after each 200 to an INVITE, on a reliable transport as well (13.3.1.4)."""
+
+
 _CALM_S = 2.0
 _LOOK_AGAIN_S = 0.005
 _ALLOW = "INVITE, ACK, BYE, OPTIONS"
+
+SendElsewhere = Callable[[SipResponse, str], Awaitable[None]]
+"""Sends a response over another connection; its request came from that address. Raises ConnectionLost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,8 @@ class UserAgent:
     `screen` gives the status for an initial INVITE (200 to accept). `on_setup` gets the final status of every
     initial INVITE, placed or answered. `domain` is this side's SIP domain, `leaf` the certificate (SHA-256)
     under which the calls of this connection are counted. `ring_s` is the time between 180 and 200. Confirmed calls
-    outlive the connection in `dialogs`; without it they are lost with the connection.
+    outlive the connection in `dialogs`; without it they are lost with the connection. `elsewhere` sends the answer to
+    an INVITE whose connection has closed (RFC 3261, 18.2.2); without it such a call is lost.
     """
 
     def __init__(
@@ -83,9 +93,10 @@ class UserAgent:
         on_unanswered: Callable[[str], None] = lambda cause: None,
         ring_s: float = 0.02,
         dialogs: Dialogs | None = None,
+        elsewhere: SendElsewhere | None = None,
     ) -> None:
         self.leaf = leaf
-        self._dialogs = dialogs
+        self._dialogs, self._elsewhere = dialogs, elsewhere
         self._closing = False
         self._domain, self._screen, self._on_setup, self._ring_s = domain, screen, on_setup, ring_s
         self._calls: dict[str, Call] = {}
@@ -342,29 +353,34 @@ class UserAgent:
     # The callee.
 
     def _take_request(self, request: SipRequest) -> None:
-        call = self._calls.get(request.call_id or "")
-        in_dialog = request.to_addr is not None and request.to_addr.tag is not None
+        call = self._find(request)
         match request.method:
             case "ACK":
                 if call is not None and call.side == "callee":
                     self._take_ack(call)
             case "OPTIONS":
                 self._reply(request, 200)
-            case "INVITE" if not in_dialog:
+            case "INVITE" if not _in_dialog(request):
                 self._ring(request)
             case "INVITE" | "BYE":
                 self._take_in_dialog(call, request)
             case _:
                 self._reply(request, 405)
 
+    def _find(self, request: SipRequest) -> Call | None:
+        """The call that the request belongs to, wherever it was: its dialog goes on here."""
+        call = self._calls.get(request.call_id or "")
+        if call is not None or self._dialogs is None or not _in_dialog(request):
+            return call
+        call = self._dialogs.find(request.call_id or "")
+        if call is not None:
+            self.adopt(call)
+        return call
+
     def _take_in_dialog(self, call: Call | None, request: SipRequest) -> None:
-        if call is None and self._dialogs is not None:
-            call = self._dialogs.find(request.call_id or "")
-            if call is not None:
-                self.adopt(call)
         if call is None or not dialog_matches(call.dialog, request):
             self._reply(request, 481)
-        elif not remote_cseq_valid(call.dialog, request):
+        elif not _in_order(call.dialog, request):
             self._reply(request, 500)
         elif request.method == "BYE":
             self._reply(request, 200)
@@ -393,10 +409,27 @@ class UserAgent:
 
     def _pick_up(self, call: Call, request: SipRequest) -> None:
         call.dialog.metadata["bye-after"] = request.get_header(BYE_AFTER) or ""
-        with contextlib.suppress(ConnectionLost):
-            self._reply(request, 200, call)
-            self._on_setup(200)
-            call.timer = asyncio.get_running_loop().call_later(CALLEE_GRACE_S, self._give_up, call)
+        self._on_setup(200)
+        self._answer(call, self._response(request, 200, call), _ANSWERED_AGAIN_S)
+
+    def _answer(self, call: Call, response: SipResponse, pauses: Sequence[float]) -> None:
+        """Sends a 200, and again until the ACK comes: over another connection where its own has closed."""
+        if self.connection.lost is not None:
+            self._begin(self._answer_elsewhere(call, response))
+        else:
+            with contextlib.suppress(ConnectionLost):
+                self.connection.send(response)
+        pause, *later = pauses
+        again = partial(self._answer, call, response, later) if later else partial(self._give_up, call)
+        call.timer = asyncio.get_running_loop().call_later(pause, again)
+
+    async def _answer_elsewhere(self, call: Call, response: SipResponse) -> None:
+        """The caller has no other way to learn that the call was answered (18.2.2)."""
+        assert self._elsewhere is not None
+        try:
+            await self._elsewhere(response, self.connection.peer_address[0])
+        except ConnectionLost:
+            self._forget(call)
 
     def _give_up(self, call: Call) -> None:
         """No ACK came: the callee ends the session with a BYE (13.3.1.4)."""
@@ -423,9 +456,12 @@ class UserAgent:
         elif not call.leaving:
             call.leaving = True
             call.stop_timer()
-            task = asyncio.create_task(home._say_goodbye(call))
-            home._tasks.add(task)
-            task.add_done_callback(home._tasks.discard)
+            home._begin(home._say_goodbye(call))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _say_goodbye(self, call: Call) -> None:
         try:
@@ -443,6 +479,9 @@ class UserAgent:
             self._dialogs.remove(call)
 
     def _reply(self, request: SipRequest, status: int, call: Call | None = None) -> None:
+        self.connection.send(self._response(request, status, call))
+
+    def _response(self, request: SipRequest, status: int, call: Call | None) -> SipResponse:
         dialog = call.dialog if call else create_dialog_from_request(request)
         response = dialog.create_response(request, status, contact=self._contact() if status < 300 else None)
         if status == 100:
@@ -455,11 +494,11 @@ class UserAgent:
         if request.method == "INVITE" and status == 200:
             response.headers.set_single("Content-Type", "application/sdp")
             response.body = self._session_description()
-        self.connection.send(response)
+        return response
 
     def _lose_calls(self, cause: str) -> None:
         for call in [*self._calls.values()]:
-            if self._dialogs is not None and call.survives:
+            if self._dialogs is not None and (call.survives or self._rings(call)):
                 del self._calls[call.dialog.call_id]
                 self._dialogs.wait(call)
                 continue
@@ -467,6 +506,20 @@ class UserAgent:
             call.wake()
             if call.side == "callee":
                 self._forget(call)
+
+    def _rings(self, call: Call) -> bool:
+        """A callee that has not answered yet, and can without this connection."""
+        return call.side == "callee" and call.dialog.state is DialogState.EARLY and self._elsewhere is not None
+
+
+def _in_order(dialog: Dialog, request: SipRequest) -> bool:
+    """Not of an earlier CSeq (12.2.2); a proxy that saw no answer to one may send the same once more."""
+    again = request.cseq is not None and request.cseq.seq == dialog.remote_cseq
+    return again or remote_cseq_valid(dialog, request)
+
+
+def _in_dialog(request: SipRequest) -> bool:
+    return request.to_addr is not None and request.to_addr.tag is not None
 
 
 async def _ask(call: Call, method: str) -> tuple[SipResponse, bool]:

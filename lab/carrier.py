@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
+from aiosipua import SipResponse
+
 from lab.call_mix import CallMix, CallShape
 from lab.calls import CallResult, UserAgent
 from lab.carrier_trust import CarrierTrust
@@ -20,6 +22,7 @@ from lab.dialing import Dial, DialFailure, Line, SharedConnections, TcpConnectio
 from lab.dialogs import Dialogs, Side
 from lab.ledger import Direction, Ledger
 from lab.listening import Listener
+from lab.sip import ConnectionLost
 from lab.sip_identity import sip_domains
 from lab.tls_contexts import Identity
 from lab.tls_stream import TlsFailure, TlsStream
@@ -30,6 +33,7 @@ Target = tuple[str, int]
 Resolve = Callable[[str], Awaitable[Sequence[Target]]]
 """Trunk name to (host, port), the most preferred first, as SRV records give them."""
 
+SIPS_PORT = 5061
 _LOSSES_KEPT = 20
 _LOOK_AGAIN_S = 0.05
 
@@ -223,6 +227,10 @@ class Carrier:
         """Where the platform's calls of a trunk arrive; the name on the certificate is `name`."""
         return self.address, self._trunks[trunk].listener.port
 
+    def open_dialogs(self, trunk: str) -> int:
+        """Calls of a trunk, both ways, that the carrier has not forgotten yet, with a connection or without."""
+        return len(self._trunks[trunk].dialogs)
+
     def ledger(self, trunk: str) -> Ledger:
         """What the carrier counted on a trunk, by the platform's leaf that it was shown (None: none was)."""
         return self._trunks[trunk].ledger
@@ -408,7 +416,27 @@ class Carrier:
             on_answered=on_answered,
             on_unanswered=on_unanswered,
             dialogs=trunk.dialogs,
+            elsewhere=functools.partial(self._send_elsewhere, trunk),
         )
+
+    async def _send_elsewhere(self, trunk: _Trunk, response: SipResponse, source: str) -> None:
+        """A response whose connection has closed: to where its request came from, or to whom it names (18.2.2)."""
+        via = response.via[0]
+        port = via.port or SIPS_PORT
+        targets = [(source, port), (via.host, port)]
+
+        async def choose() -> tuple[Hashable, Dial]:
+            return targets[-1], functools.partial(self._dial, trunk, targets)
+
+        line = Line(trunk.shared, choose, new=False)
+        try:
+            agent = await line.open()
+        except DialFailure as failure:
+            raise ConnectionLost(failure.cause, answered=True) from failure
+        try:
+            agent.connection.send(response)
+        finally:
+            await line.close()
 
     def _trunk(self, settings: CarrierTrunk, identity: Identity, trust_pem: str) -> _Trunk:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -5,8 +5,8 @@ local START = core.now()
 
 -- Inbound, a failed handshake is an attempt that ended without ever having been a session: what the stage before the TLS
 -- listener has seen come and go, minus what the listener has. When a connection ends, the two stages do so a moment
--- apart, in either order, and look like a failure for that long; so may one that ends while the tables are read, by
--- another thread. So the attempts are read before the sessions, several times, and what all readings say, of this scrape
+-- apart, in either order, and look like a failure for that long – never like more of them than there are attempts without
+-- a session –; so may one that ends while the tables are read, by another thread. So the attempts are read before the sessions, several times, and what all readings say, of this scrape
 -- and of the one before it, is believed; what was told once is never taken back, for a counter must not fall.
 local READINGS, APART_MS = 3, 15
 
@@ -57,7 +57,8 @@ local function reading(slot)
   end
   for address, attempt in pairs(attempts) do
     local session = sessions[address] or { all = 0, over = 0 }
-    result[address] = { ok = session.all, failed = math.max(attempt.over - session.over, 0) }
+    local failed = math.min(attempt.over - session.over, attempt.all - session.all)
+    result[address] = { ok = session.all, failed = math.max(failed, 0) }
   end
   return result
 end

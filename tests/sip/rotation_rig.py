@@ -97,6 +97,14 @@ class Traffic:
             await callers.stop()
         await self.watch.stop()
 
+    async def account(self) -> str:
+        """What everybody saw so far, for who reads of a test that failed."""
+        lines = [f"{callers.name}: {callers.totals()}\n{callers.last_errors()}" for callers in self.callers]
+        lines.append(f"carrier: {await self.path.carrier.counters()}")
+        lines.append(f"witness: {self.watch.failures}")
+        lines += [f"{node.folder.name}: {node.log[-2000:]}" for node in self.path.haproxies]
+        return "\n".join(lines)
+
     async def lost_nothing(self) -> list[Totals]:
         """Finishes, and fails unless every call succeeded, by everybody's account."""
         finished = await self.finish()
@@ -129,7 +137,7 @@ async def rotation_rig(
         lab = stack.enter_context(running_lab(directory / "lab", *wanted, *lab_arguments))
         paths = {
             edge.name: await stack.enter_async_context(
-                edge.path_of(directory / edge.name, _parties(lab, edge), nodes=edge.nodes)
+                edge.path_of(directory / edge.name, parties_of(lab, edge), nodes=edge.nodes)
             )
             for edge in edges
         }
@@ -160,6 +168,9 @@ async def traffic(path: TrunkPath, *callers: Callers | RenewedCallers) -> AsyncI
     try:
         await running.start()
         yield running
+    except BaseException as failure:
+        failure.add_note(await running.account())
+        raise
     finally:
         await running.stop()
 
@@ -202,7 +213,8 @@ async def _last_looks(rotation: Rotation) -> list[str]:
     return [str(await converter.decode_failure(one.last_failure)) for one in pending if one.HasField("last_failure")]
 
 
-def _parties(lab: LabProcess, edge: EdgeWanted) -> Parties:
+def parties_of(lab: LabProcess, edge: EdgeWanted) -> Parties:
+    """Who is who on the lab's external trunk of that name."""
     facts, directory = lab.facts["external"][edge.name], lab.directory
 
     def text(name: str) -> str:

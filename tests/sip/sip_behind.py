@@ -21,10 +21,14 @@ _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
 @dataclass
 class SipBehind:
-    """Answers what comes from one slot. `peers` are the true addresses of all connections so far, in order."""
+    """Answers what comes from one slot. `peers` are the true addresses of all connections so far, in order.
+
+    While `lets_go` is not set, it does not close a connection that the other side has closed.
+    """
 
     port: int = 0
     peers: list[str] = field(default_factory=list)
+    lets_go: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -40,6 +44,7 @@ class SipBehind:
             with contextlib.suppress(asyncio.CancelledError, OSError, asyncio.IncompleteReadError):
                 self.peers.append(await _proxied_for(reader))
                 await self._converse(reader, writer)
+                await self.lets_go.wait()
         finally:
             self._tasks.discard(task)
             writer.close()
@@ -63,6 +68,7 @@ class SipBehind:
 async def sip_behind() -> AsyncIterator[SipBehind]:
     """Running on a free loopback port."""
     behind = SipBehind()
+    behind.lets_go.set()
     server = await asyncio.start_server(behind.serve, LOOPBACK, 0)
     behind.port = server.sockets[0].getsockname()[1]
     try:

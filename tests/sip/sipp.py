@@ -213,6 +213,10 @@ class RenewedCallers:
             exit_code=max(one.exit_code or 0 for one in self._ended),
         )
 
+    def totals(self) -> tuple[Totals, ...]:
+        """Those of each connection so far."""
+        return (*self._ended, *([self._current.totals()] if self._current else []))
+
     async def stop(self) -> None:
         """Ends it, however its calls are."""
         if self._task is not None:

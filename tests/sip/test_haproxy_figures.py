@@ -127,6 +127,21 @@ async def test_connections_that_come_and_go_by_the_hundred_do_not_look_like_fail
         await reaches(rig.node, {("one", PEER): (made[0], 0)})
 
 
+async def test_a_sip_server_that_is_slow_to_close_makes_no_failures(tmp_path: Path) -> None:
+    """The TLS stage then ends long after the stage before it, which the peer has left."""
+    async with haproxy_rig(tmp_path) as rig:
+        rig.behind["one"].lets_go.clear()
+        for leave in (reset, ssl.SSLSocket.close, reset):
+            tls = await asyncio.to_thread(connected, *public(rig))
+            assert await asyncio.to_thread(answers, tls)
+            leave(tls)
+        await asyncio.to_thread(refused_handshake, *public(rig), PEER)
+        for _ in range(5):
+            print(await counted(rig.node))
+            await asyncio.sleep(0.2)
+        await reaches(rig.node, {("one", PEER): (3, 1)})
+
+
 # -- as a reading ------------------------------------------------------------------------------------------------------
 
 
