@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Literal
 
 from adapters.edges.counting import platform_sample, tally
-from adapters.metrics.increase import Increase
-from adapters.metrics.series import START_METRIC, Instant, Series
+from adapters.metrics.increase import Increase, counted_since
+from adapters.metrics.series import START_METRIC, Series, quoted
 from domain.errors import UnexpectedAnswer
 from domain.handshakes import Reading, Reporter, Tally
 from domain.plan import Endpoint
@@ -42,7 +42,7 @@ async def scraped_reading(
     all at once. Raises what `Series` raises, and `UnexpectedAnswer` when no node is scraped, fewer than `targets` of
     them are, or a label is unknown.
     """
-    selector = f'{{trunk="{_quoted(endpoint.trunk)}"}}'
+    selector = f'{{trunk="{quoted(endpoint.trunk)}"}}'
     (handshakes, heard), (calls, heard_of_calls), starts = await asyncio.gather(
         series.increases(HANDSHAKES + selector, since, until),
         series.increases(CALLS + selector, since, until) if call_setups else _nothing(),
@@ -69,7 +69,7 @@ async def scraped_reading(
         since=since,
         until=until,
         read_at=heard if heard_of_calls is None else min(heard, heard_of_calls),
-        counters_since=_counters_since((*handshakes, *calls), starts, since, until),
+        counters_since=counted_since((*handshakes, *calls), (start.value for start in starts), since, until),
         samples=tuple(
             platform_sample(
                 endpoint,
@@ -117,18 +117,3 @@ def _tally(where: str, counts: dict[str, int]) -> Tally:
     good = counts.get("ok", 0)
     bad = [(result, count) for result, count in counts.items() if result != "ok"]
     return tally(where, sum(counts.values()), good, bad)
-
-
-def _counters_since(
-    increases: Iterable[Increase], starts: Iterable[Instant], since: datetime, until: datetime
-) -> datetime | None:
-    """The latest moment inside the window at which counting began; None when none did."""
-    began = [datetime.fromtimestamp(start.value, UTC) for start in starts]
-    began += [one.first_at for one in increases]
-    began += [one.last_at for one in increases if one.resets and not any(since < at <= until for at in began)]
-    inside = [at for at in began if since < at <= until]
-    return max(inside, default=None)
-
-
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

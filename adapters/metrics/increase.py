@@ -8,7 +8,7 @@ later one was taken, so that neighbouring windows add up.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from pydantic import Field
@@ -99,6 +99,20 @@ def _beginning(earliest: tuple[float, float], starts: Starts, since: float) -> t
     if started is not None and since < started <= earliest[0]:
         return started, 0.0
     return earliest
+
+
+def counted_since(
+    increases: Iterable[Increase], started: Iterable[float], since: datetime, until: datetime
+) -> datetime | None:
+    """The latest moment inside the window (since, until] at which counting began; None when none did.
+
+    `started` is when the processes that count began, in seconds since 1970.
+    """
+    began = [moment_of(start) for start in started]
+    began += [one.first_at for one in increases]
+    began += [one.last_at for one in increases if one.resets and not any(since < at <= until for at in began)]
+    inside = [at for at in began if since < at <= until]
+    return max(inside, default=None)
 
 
 def moment_of(seconds: float) -> datetime:

@@ -7,6 +7,8 @@ selector): the arithmetic is ours (adapters/metrics/increase.py).
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -23,6 +25,9 @@ from settings import PrometheusSource
 
 START_METRIC: Final = "sip_edge_start_time_seconds"
 """Gauge of every edge: when its process began to count, in seconds since 1970 (docs/edge-metrics.md)."""
+
+UNTOLD: Final = ""
+"""Instead of a selector of start times: the counters' processes do not tell when they began."""
 
 LOOKBACK: Final = timedelta(seconds=60)
 """How long before the window's beginning a sample still says how a counter stood then. It has to be longer than the
@@ -69,10 +74,14 @@ class _Vector(_Body):
 
 
 class _Answer(_Body):
-    """An answer of the query API. Warnings tell what is missing, for example a store that did not answer."""
+    """An answer of the query API. Warnings tell what is missing, for example a store that did not answer.
+
+    `isPartial` is how VictoriaMetrics, which speaks the same API, tells that.
+    """
 
     status: Literal["success"]
     warnings: tuple[str, ...] = ()
+    isPartial: bool = False
 
 
 class _RangeAnswer(_Answer):
@@ -113,17 +122,45 @@ class Series:
         `started` selects the start times of the targets; by default those of the selector's `trunk`. Two requests.
         Raises `ValueError` when `since` is not before `until`.
         """
+        (increases,), newest = await self.all_increases(
+            (selector,), since, until, started=started or _start_of(selector)
+        )
+        return increases, newest
+
+    async def all_increases(
+        self, selectors: Sequence[str], since: datetime, until: datetime, *, started: str
+    ) -> tuple[tuple[tuple[Increase, ...], ...], datetime | None]:
+        """The same of several selectors, whose processes tell their start times together, or do not (`UNTOLD`).
+
+        One request for each, all at once, and one for the start times.
+        """
         if since >= until:
             raise ValueError(f"a window ends after it begins, not from {since} to {until}")
         reach = until - since + LOOKBACK
-        counters = await self._samples(selector, until, reach)
-        starts = await self._samples(started or _start_of(selector), until, reach)
+        starts, *counted = await asyncio.gather(
+            self._samples(started, until, reach) if started != UNTOLD else _none(),
+            *(self._samples(selector, until, reach) for selector in selectors),
+        )
         started_by = {_process(labels): Starts(points) for labels, points in starts}
         increases = tuple(
-            increase_of(labels, points, started_by.get(_process(labels), Starts()), since.timestamp())
-            for labels, points in counters
+            tuple(
+                increase_of(labels, points, _starts_of(labels, started_by), since.timestamp())
+                for labels, points in counters
+            )
+            for counters in counted
         )
-        return increases, _longest_silent([*counters, *starts])
+        return increases, _longest_silent([*itertools.chain.from_iterable(counted), *starts])
+
+    async def figures(self, expression: str, at: datetime) -> tuple[tuple[Labels, float], ...]:
+        """What the server makes of an expression at a moment, per series. One request.
+
+        Nothing tells how old the samples behind it are. Raises `UnexpectedAnswer` for what is below 0, too.
+        """
+        response, answer = await self._asked({"query": expression, "time": f"{at.timestamp():.3f}"}, _InstantAnswer)
+        found = [(_labels(shown.metric), self._figure(response, shown.value[1])) for shown in answer.data.result]
+        if any(value < 0 for _, value in found):
+            raise self._http.unexpected(response, "a count below 0", str(min(found, key=lambda one: one[1])))
+        return tuple(sorted(found, key=lambda one: sorted(one[0].items())))
 
     async def instant(self, selector: str) -> tuple[Instant, ...]:
         """Each series of the selector as it is now; one whose target cannot be scraped any more is not there.
@@ -174,6 +211,8 @@ class Series:
         answer = self._http.parse(response, model)
         if answer.warnings:
             raise self._http.unexpected(response, "the server warns about its answer", "; ".join(answer.warnings))
+        if answer.isPartial:
+            raise self._http.unexpected(response, "the answer is not complete", "isPartial")
         return response, answer
 
     def _figure(self, response: httpx.Response, text: str) -> float:
@@ -185,6 +224,15 @@ class Series:
         if not math.isfinite(value):
             raise self._http.unexpected(response, "a value that is no figure", repr(text[:40]))
         return value
+
+
+async def _none() -> list[Sampled]:
+    return []
+
+
+def quoted(text: str) -> str:
+    """A text as it stands in a double-quoted string of PromQL."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _labels(metric: Labels) -> Labels:
@@ -201,6 +249,12 @@ def _start_of(selector: str) -> str:
 def _process(labels: Labels) -> tuple[str | None, ...]:
     """What tells the counting processes apart: the target, and the trunk in it."""
     return labels.get("job"), labels.get("instance"), labels.get("trunk")
+
+
+def _starts_of(labels: Labels, started_by: Mapping[tuple[str | None, ...], Starts]) -> Starts:
+    """Those of the counter's own trunk, or of its target as a whole (`process_start_time_seconds` names no trunk)."""
+    job, instance, trunk = _process(labels)
+    return started_by.get((job, instance, trunk)) or started_by.get((job, instance, None)) or Starts()
 
 
 def _longest_silent(series: Sequence[Sampled]) -> datetime | None:
