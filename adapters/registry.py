@@ -20,7 +20,9 @@ from adapters.edges.kamailio.edge import KamailioEdge
 from adapters.keys.base import KeyCustodian
 from adapters.keys.vault_kv import VaultKvCustodian
 from adapters.metrics.base import MetricSource
+from adapters.metrics.datadog import DatadogMetrics
 from adapters.metrics.platform import PlatformMetrics
+from adapters.metrics.prometheus import PrometheusMetrics
 from adapters.notify.base import Notifier
 from adapters.notify.building import notifier_of
 from adapters.observers.base import Observer
@@ -33,12 +35,15 @@ from domain.errors import SettingsInvalid
 from settings import (
     CarrierProfile,
     CxoneProfile,
+    DatadogMetricsProfile,
     GenesysObserverProfile,
     GenesysProfile,
     HaproxyProfile,
     KamailioProfile,
+    MetricsProfile,
     NotifyProfile,
     PlatformProfile,
+    PrometheusMetricsProfile,
     Rfc2136Profile,
     Settings,
     VaultKvProfile,
@@ -47,7 +52,7 @@ from settings import (
 
 P = TypeVar("P")
 
-SECTIONS: Final = ("platforms", "pki", "keys", "dns", "carriers", "observers", "notify")
+SECTIONS: Final = ("platforms", "pki", "keys", "dns", "carriers", "observers", "metrics", "notify")
 """The sections of the settings that hold named profiles."""
 
 
@@ -62,6 +67,7 @@ class Adapters:
         self._edges: dict[str, Edge] = {}
         self._carriers: dict[str, Carrier] = {}
         self._observers: dict[str, Observer] = {}
+        self._metric_sources: dict[str, PrometheusMetrics | DatadogMetrics] = {}
         self._notifiers: dict[str, Notifier] = {}
         self._authorities: dict[str, VaultAuthority] = {}
         self._custodians: dict[str, VaultKvCustodian] = {}
@@ -77,6 +83,12 @@ class Adapters:
     def metrics(self, profile: str) -> MetricSource:
         """The figures of the platform of `[platforms.<profile>]`."""
         return PlatformMetrics(self.edge(profile))
+
+    def metric_source(self, profile: str) -> MetricSource:
+        """The figures of `[metrics.<profile>]`."""
+        if profile not in self._metric_sources:
+            self._metric_sources[profile] = _metric_source(profile, _found("metrics", self.settings.metrics, profile))
+        return self._metric_sources[profile]
 
     def carrier(self, profile: str) -> Carrier:
         """The carrier of `[carriers.<profile>]`."""
@@ -147,6 +159,8 @@ class Adapters:
                 closing.push_async_callback(carrier.close)
             for observer in self._observers.values():
                 closing.push_async_callback(observer.close)
+            for source in self._metric_sources.values():
+                closing.push_async_callback(source.close)
             for notifier in self._notifiers.values():
                 closing.push_async_callback(notifier.close)
             for authority in self._authorities.values():
@@ -176,6 +190,14 @@ def _edge(name: str, profile: PlatformProfile) -> Edge:
             return HaproxyEdge(name, profile)
         case KamailioProfile():
             return KamailioEdge(name, profile)
+
+
+def _metric_source(name: str, profile: MetricsProfile) -> PrometheusMetrics | DatadogMetrics:
+    match profile:
+        case PrometheusMetricsProfile():
+            return PrometheusMetrics(name, profile)
+        case DatadogMetricsProfile():
+            return DatadogMetrics(name, profile)
 
 
 def _found(section: str, profiles: Mapping[str, P], name: str) -> P:

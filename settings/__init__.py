@@ -1,4 +1,4 @@
-"""The worker's settings: named profiles for platforms, PKI, keys, DNS, carriers and notifications.
+"""The worker's settings: named profiles for platforms, PKI, keys, DNS, carriers, metrics and notifications.
 
 A TOML file (`SIP_ROTATE_SETTINGS`, default `settings.toml`) with environment variables on top
 (`SIP_ROTATE__PLATFORMS__EU__BASE_URL=…`). A secret is never written here: each names where it comes from,
@@ -11,6 +11,18 @@ from domain.plan import Duration
 from settings.base import AbsolutePath, HttpProfile, SecretSource, SettingsModel, Timeout, must_be_https
 from settings.clouds import CxonePaths, CxoneProfile, GenesysLogin, GenesysObserverProfile, GenesysPaths, GenesysProfile
 from settings.loading import SETTINGS_VARIABLE, PlatformProfile, Settings, load_settings
+from settings.metrics import (
+    METRICS,
+    DatadogMetricsProfile,
+    DatadogQueries,
+    LabelNames,
+    MetricMeaning,
+    MetricName,
+    MetricQueries,
+    MetricsProfile,
+    PrometheusMetricsProfile,
+    PrometheusQueries,
+)
 from settings.notify import NotifyProfile, PagerDutyProfile, SlackProfile, SmtpProfile, WebhookProfile
 from settings.own_edges import (
     FilesSource,
@@ -35,12 +47,15 @@ from settings.services import (
 )
 
 __all__ = [
+    "METRICS",
     "SETTINGS_VARIABLE",
     "AbsolutePath",
     "CarrierProfile",
     "CodecSettings",
     "CxonePaths",
     "CxoneProfile",
+    "DatadogMetricsProfile",
+    "DatadogQueries",
     "Duration",
     "FilesSource",
     "GenesysLogin",
@@ -52,12 +67,19 @@ __all__ = [
     "HttpProfile",
     "KamailioHost",
     "KamailioProfile",
+    "LabelNames",
     "LocalDirectory",
+    "MetricMeaning",
+    "MetricName",
+    "MetricQueries",
+    "MetricsProfile",
     "NotifyProfile",
     "PagerDutyProfile",
     "PlatformProfile",
     "PortCanary",
     "ProbeSettings",
+    "PrometheusMetricsProfile",
+    "PrometheusQueries",
     "PrometheusSource",
     "Rfc2136Profile",
     "SecretSource",

@@ -18,6 +18,7 @@ from pydantic_settings import (
 from domain.errors import SettingsInvalid
 from domain.validation import describe_problems
 from settings.clouds import CxoneProfile, GenesysObserverProfile, GenesysProfile
+from settings.metrics import MetricsProfile
 from settings.notify import NotifyProfile
 from settings.own_edges import HaproxyProfile, KamailioProfile
 from settings.services import (
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     dns: dict[str, Rfc2136Profile] = {}
     carriers: dict[str, CarrierProfile] = {}
     observers: dict[str, GenesysObserverProfile] = {}
+    metrics: dict[str, MetricsProfile] = {}
     notify: dict[str, NotifyProfile] = {}
     probe: ProbeSettings = ProbeSettings()
     identity: str | None = Field(default=None, description="who approves; default: the operating-system user")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from adapters.dns.rfc2136 import Rfc2136Zone
 from adapters.edges.cxone import CxoneEdge
 from adapters.edges.genesys import GenesysEdge
 from adapters.keys.vault_kv import VaultKvCustodian
+from adapters.metrics.base import MetricSource
+from adapters.metrics.datadog import DatadogMetrics
 from adapters.metrics.platform import PlatformMetrics
+from adapters.metrics.prometheus import PrometheusMetrics
 from adapters.notify.pagerduty import PagerDutyNotifier
 from adapters.notify.slack import SlackNotifier
 from adapters.notify.smtp import SmtpNotifier
@@ -84,6 +88,19 @@ def sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
                 "client_secret": SECRET,
             }
         },
+        "metrics": {
+            "prom": {
+                "kind": "prometheus",
+                "base_url": "https://prometheus.example.com",
+                "queries": {"handshakes_ok": "ok_total", "handshakes_failed": "failed_total"},
+            },
+            "dog": {
+                "kind": "datadog",
+                "api_key": SECRET,
+                "application_key": SECRET,
+                "queries": {"handshakes_ok": "sum:ok{*}.as_count()", "handshakes_failed": "sum:bad{*}.as_count()"},
+            },
+        },
         "notify": {
             "ops": {"kind": "webhook", "base_url": "https://ops.example.com/hook"},
             "room": {"kind": "slack", "path": {"env": "ROOM"}},
@@ -95,6 +112,25 @@ def sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def registry(sections: dict[str, Any]) -> Adapters:
     return Adapters(Settings(**sections))
+
+
+async def test_the_metric_sources_are_closed_with_the_others(
+    sections: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapters = registry(sections)
+    sources = [adapters.metric_source(name) for name in ("prom", "dog")]
+    closed: list[MetricSource] = []
+
+    def watched(source: MetricSource) -> Callable[[], Awaitable[None]]:
+        async def close() -> None:
+            closed.append(source)
+
+        return close
+
+    for source in sources:
+        monkeypatch.setattr(source, "close", watched(source))
+    await adapters.close()
+    assert sorted(map(id, closed)) == sorted(map(id, sources))
 
 
 async def test_each_profile_gets_the_adapter_of_its_kind_built_once(sections: dict[str, Any]) -> None:
@@ -111,6 +147,8 @@ async def test_each_profile_gets_the_adapter_of_its_kind_built_once(sections: di
     assert isinstance(adapters.custodian("custody"), VaultKvCustodian)
     assert isinstance(adapters.zone("zone"), Rfc2136Zone)
     assert isinstance(adapters.metrics("cxone-us"), PlatformMetrics)
+    assert isinstance(adapters.metric_source("prom"), PrometheusMetrics)
+    assert isinstance(adapters.metric_source("dog"), DatadogMetrics)
     assert isinstance(adapters.prober(), SipTlsProber)
     for build, name in (
         (adapters.edge, "genesys-eu"),
@@ -119,6 +157,7 @@ async def test_each_profile_gets_the_adapter_of_its_kind_built_once(sections: di
         (adapters.authority, "enterprise"),
         (adapters.custodian, "custody"),
         (adapters.zone, "zone"),
+        (adapters.metric_source, "prom"),
     ):
         assert build(name) is build(name)
     assert adapters.prober() is adapters.prober()
@@ -135,6 +174,7 @@ def test_an_unknown_profile_names_section_and_nearest_name(sections: dict[str, A
     for build, section in (
         (adapters.carrier, "carriers"),
         (adapters.observer, "observers"),
+        (adapters.metric_source, "metrics"),
         (adapters.notifier, "notify"),
         (adapters.authority, "pki"),
         (adapters.custodian, "keys"),
@@ -155,6 +195,7 @@ def test_what_is_marked_lab_is_told_per_profile(sections: dict[str, Any]) -> Non
     assert adapters.is_lab("platforms", "cxone-us") is True
     assert adapters.is_lab("platforms", "genesys-eu") is False
     assert adapters.is_lab("keys", "custody") is True
+    assert adapters.is_lab("metrics", "dog") is False
     assert [adapters.is_lab(*one) for one in (("pki", "enterprise"), ("dns", "zone"), ("notify", "ops"))] == [False] * 3
     with pytest.raises(SettingsInvalid, match=r"\[platforms\.other\]"):
         adapters.is_lab("platforms", "other")

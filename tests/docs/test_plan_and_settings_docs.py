@@ -59,6 +59,11 @@ SETTINGS_SECTIONS: Mapping[str, type[BaseModel]] = {
     "## `[dns.<name>]`, kind `rfc2136`": s.Rfc2136Profile,
     "## `[carriers.<name>]`, kind `http-health`": s.CarrierProfile,
     "## `[observers.<name>]`, kind `genesys`": s.GenesysObserverProfile,
+    "## `[metrics.<name>]`, kind `prometheus`": s.PrometheusMetricsProfile,
+    "`[metrics.<name>.queries]`, kind `prometheus`": s.PrometheusQueries,
+    "## `[metrics.<name>]`, kind `datadog`": s.DatadogMetricsProfile,
+    "`[metrics.<name>.queries]`, kind `datadog`": s.DatadogQueries,
+    "`[metrics.<name>.labels]` and `[metrics.<name>.tags]`": s.LabelNames,
     "## `[notify.<name>]`, kind `webhook`": s.WebhookProfile,
     "## `[notify.<name>]`, kind `slack`": s.SlackProfile,
     "## `[notify.<name>]`, kind `pagerduty`": s.PagerDutyProfile,
@@ -137,7 +142,7 @@ def test_every_field_is_described_with_its_default(document: str, heading: str, 
 
 def test_no_model_is_left_out() -> None:
     assert every_model(p.PlanModel) == set(PLAN_SECTIONS.values())
-    bases = {s.HttpProfile, s.GenesysLogin, s.VaultAddress}
+    bases = {s.HttpProfile, s.GenesysLogin, s.VaultAddress, s.MetricMeaning, s.MetricQueries}
     assert every_model(s.SettingsModel) - bases == set(SETTINGS_SECTIONS.values()) - {s.Settings}
 
 
