@@ -45,7 +45,7 @@ def whole(figure: float, *, where: str, metric: MetricName) -> int:
 def estimated(figure: float, metric: MetricName) -> int:
     """A count that was extrapolated: of failures the next whole number above, of successes the one below.
 
-    So an estimate never shows a trunk better than it is.
+    So rounding makes no trunk better than it is.
     """
     failed = metric.endswith("_failed")
     return math.ceil(figure - _WHOLE_WITHIN) if failed else math.floor(figure + _WHOLE_WITHIN)
