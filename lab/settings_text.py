@@ -18,6 +18,7 @@ class Addresses:
     genesys: str
     cxone: str
     carrier: str
+    datadog: str
     dns: tuple[str, int]
     web_ui: str
     observer: str | None = None
@@ -89,6 +90,7 @@ lab = true
 base_url = "{addresses.carrier}"
 token = {{ file = {file("carrier.token")} }}
 
+{_datadog(addresses.datadog, file("datadog-api.key"), file("datadog-application.key"))}
 {_observer(addresses.observer, file("observer.secret"))}[notify.ops-lab]
 kind = "webhook"
 lab = true
@@ -106,6 +108,28 @@ timeout = "2s"
 client_certificate_file = {file("prober.pem")}
 client_key_file = {file("prober.key")}
 rate_per_endpoint = 10.0
+"""
+
+
+def _datadog(url: str, api_key_file: str, application_key_file: str) -> str:
+    """The trunks' counts. A counter that has not counted yet is not there; the start time tells that all is well."""
+    by = "by {direction,certificate,peer,cause}.as_count()"
+    return f"""\
+[metrics.datadog-lab]
+kind = "datadog"
+lab = true
+base_url = "{url}"
+api_key = {{ file = {api_key_file} }}
+application_key = {{ file = {application_key_file} }}
+interval = "1s"
+
+[metrics.datadog-lab.queries]
+handshakes_ok = "sum:sip.handshakes.ok{{trunk:{{endpoint}}}} {by}"
+handshakes_failed = "sum:sip.handshakes.failed{{trunk:{{endpoint}}}} {by}"
+calls_ok = "sum:sip.calls.ok{{trunk:{{endpoint}}}} {by}"
+calls_failed = "sum:sip.calls.failed{{trunk:{{endpoint}}}} {by}"
+started = "max:sip.start_time{{trunk:{{endpoint}}}} by {{host}}"
+may_be_absent = ["handshakes_ok", "handshakes_failed", "calls_ok", "calls_failed"]
 """
 
 

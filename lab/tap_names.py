@@ -19,6 +19,7 @@ _TECHNICAL = (
     re.compile(r"/v1/auth/.*"),
     re.compile(r"/v1/transit/(encrypt|decrypt)/.*"),
     re.compile(r"/v1/.*/ocsp"),
+    re.compile(r"/api/v2/query/timeseries"),
 )
 """Requests that are POSTs and change nothing that anybody would have to put back."""
 

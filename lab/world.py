@@ -67,6 +67,7 @@ from lab.world_files import (
     write_files,
     write_lab_file,
 )
+from lab.world_metrics import monitoring_of
 from lab.world_observer import Observer, observer_of
 from lab.world_parts import World
 from lab.world_taps import tapped
@@ -356,11 +357,14 @@ async def _start_services(stack: contextlib.AsyncExitStack, starting: _Starting,
     if (observer := world.observer) is not None:
         observer_url = await _serve(stack, HttpService(observer.api(world.log, world.faults).application))
         _run_until_stopped(stack, observer.pinger.run())
+    monitoring = monitoring_of(world, starting.secrets)
+    exposition = await _serve(stack, HttpService(monitoring.exposition.application))
     addresses = Addresses(
         vault=starting.vault.address,
         genesys=await _serve(stack, HttpService(genesys_api.application)),
         cxone=await _serve(stack, HttpService(cxone_api.application)),
         carrier=await _serve(stack, HttpService(world.carrier_api.application)),
+        datadog=await _serve(stack, HttpService(monitoring.datadog.application)),
         dns=(dns.address, dns.port),
         web_ui=starting.options.web_ui,
         observer=observer_url,
@@ -374,6 +378,8 @@ async def _start_services(stack: contextlib.AsyncExitStack, starting: _Starting,
         "genesys": addresses.genesys,
         "cxone": addresses.cxone,
         "carrier": addresses.carrier,
+        "datadog": addresses.datadog,
+        "exposition": f"{exposition}/metrics",
         "observer": addresses.observer,
         "dns": {"address": dns.address, "port": dns.port},
         "trunks": {

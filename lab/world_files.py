@@ -26,6 +26,8 @@ class WorldSecrets:
     carrier_token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     operations_token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
     observer: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    datadog_api_key: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    datadog_application_key: str = field(default_factory=lambda: secrets.token_hex(20), repr=False)
     tsig: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     codec: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
@@ -37,6 +39,8 @@ class WorldSecrets:
             "observer.secret": self.observer,
             "carrier.token": self.carrier_token,
             "ops.token": self.operations_token,
+            "datadog-api.key": self.datadog_api_key,
+            "datadog-application.key": self.datadog_application_key,
             "tsig.key": base64.b64encode(self.tsig).decode(),
             "codec.key": base64.b64encode(self.codec).decode(),
         }

@@ -24,6 +24,7 @@ async def tapped(stack: contextlib.AsyncExitStack, taps: Taps, services: Address
         vault=await tap("vault", services.vault),
         genesys=await tap("genesys", services.genesys),
         cxone=await tap("cxone", services.cxone),
+        datadog=await tap("datadog", services.datadog),
         carrier=await tap("carrier", services.carrier),
         observer=await tap("observer", services.observer) if services.observer is not None else None,
     )
