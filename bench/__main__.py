@@ -12,10 +12,14 @@ from typing import Annotated
 import typer
 
 from bench.loss import loss_table, row_size
+from bench.machine import this_machine
 from bench.report import write
+from bench.rollback_report import RollbackTable
+from bench.rollback_report import write as write_rollbacks
+from bench.rollbacks import cases, measured
 from bench.rows import ROWS
 
-TABLES = ("loss",)
+TABLES = ("loss", "rollback")
 RESULTS = Path(__file__).with_name("results")
 app = typer.Typer(add_completion=False)
 
@@ -46,6 +50,25 @@ def loss(
     write(table, results)
     typer.echo(f"written to {results.name}/: loss.json, loss.md, loss.png")
     raise typer.Exit(0 if table.rotations_lost_nothing else 1)
+
+
+@app.command()
+def rollback(
+    rounds: Annotated[int, typer.Option(envvar="BENCH_ROUNDS", min=1, help="of 26 rollbacks each")] = 2,
+    edge: Annotated[list[str] | None, typer.Option(help="lab, haproxy or kamailio; default: all")] = None,
+    results: Annotated[Path, typer.Option(envvar="BENCH_RESULTS", help="where the files go")] = RESULTS,
+) -> None:
+    """From a breach, or a signal, to A alone read back. Exit code 1: one took 30 s or more, or did not end so."""
+    wanted = [case for case in cases(rounds) if not edge or case.edge in edge]
+    if not wanted:
+        raise typer.BadParameter(f"there is no edge {', '.join(edge or ())}")
+    command = f"python -m bench rollback --rounds {rounds}" + "".join(f" --edge {one}" for one in edge or ())
+    machine, before = this_machine(), os.getloadavg()[0]
+    took = asyncio.run(measured(wanted, typer.echo))
+    table = RollbackTable(command, machine, tuple(took), (before, os.getloadavg()[0]))
+    write_rollbacks(table, results)
+    typer.echo(f"written to {results.name}/: rollback.json, rollback.md, rollback.png")
+    raise typer.Exit(0 if table.all_in_time else 1)
 
 
 def main() -> None:

@@ -33,6 +33,17 @@ class Machine:
     date: str
     commit: str
 
+    def lines(self, load_averages: str, command: str) -> list[str]:
+        """Markdown: on what, when and how something was measured."""
+        return [
+            "## Measured on",
+            "",
+            f"- {self.cpu}, {self.cores} cores, {self.memory_gib} GiB; {self.kernel}",
+            f"- {', '.join(f'{name} {version}' for name, version in self.versions.items())}",
+            f"- {self.date}, commit {self.commit}; load average {load_averages}",
+            f"- `{command}`",
+        ]
+
 
 def this_machine() -> Machine:
     """As it is now. Raises FileNotFoundError naming a program that is missing."""

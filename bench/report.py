@@ -9,7 +9,6 @@ from pathlib import Path
 
 from bench.figures import CallFigures, Latency
 from bench.loss import LossTable
-from bench.machine import Machine
 from bench.plot import draw
 from bench.rows import Measured
 
@@ -121,16 +120,8 @@ def _calls(figures: CallFigures) -> str:
 
 
 def _measured_on(table: LossTable) -> list[str]:
-    machine: Machine = table.machine
     loads = ", ".join(f"{before:.1f}–{after:.1f}" for before, after in (row.load_average for row in table.rows))
-    return [
-        "## Measured on",
-        "",
-        f"- {machine.cpu}, {machine.cores} cores, {machine.memory_gib} GiB; {machine.kernel}",
-        f"- {', '.join(f'{name} {version}' for name, version in machine.versions.items())}",
-        f"- {machine.date}, commit {machine.commit}; load average before and after each row: {loads}",
-        f"- `{table.command}`",
-    ]
+    return table.machine.lines(f"before and after each row: {loads}", table.command)
 
 
 def _counted(causes: Mapping[str, int]) -> str:
