@@ -203,6 +203,26 @@ def resume(context: typer.Context, name: Rotation, reason: Reason = "", as_json:
 
 
 @app.command()
+def extend(
+    context: typer.Context,
+    name: Rotation,
+    hours: Annotated[
+        float, typer.Argument(metavar="HOURS", min=0, help="by how much the overlap ends later, for example 24")
+    ],
+    reason: Reason = "",
+    as_json: AsJson = False,
+) -> None:
+    """Let the overlap end later. Refused when A would not live long enough for it."""
+
+    async def send(desk: Desk) -> Decision:
+        terminal.note(f"extending the overlap of {name} by {hours:g} h as {desk.who}")
+        return await desk.rotations.extend(name, hours, desk.who, reason)
+
+    with explained(terminal.errors):
+        _decided(_at_the_desk(context, send), as_json)
+
+
+@app.command()
 def demo(
     fault: Annotated[
         str | None, typer.Option("--fault", metavar="NAME", help="what goes wrong once B is bound")

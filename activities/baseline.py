@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from pydantic import Field
+
 from adapters.dns.base import SrvSet
 from adapters.edges.base import TrunkState
 from domain.certificates import CertificateFacts
@@ -21,6 +23,9 @@ class EndpointBaseline(Record):
     trunk: TrunkState
     a_not_after: datetime
     srv: SrvSet | None = None
+    setup_success: float | None = Field(
+        default=None, description="share of call setups that succeeded before the rotation, 0–1; None: too few to tell"
+    )
 
 
 class EndpointExamined(Record):

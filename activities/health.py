@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from pydantic import Field
 from temporalio import activity
 
 from activities.baseline import EndpointBaseline
@@ -20,6 +21,7 @@ from activities.looks import (
     nothing_new,
 )
 from activities.observing import Observing
+from activities.readings import Readings, since_reset
 from adapters.edges.base import EdgeHealth
 from adapters.probe.base import ProbeResult, ProbeTarget
 from adapters.registry import Adapters
@@ -70,6 +72,10 @@ class GateRequest(Watched):
         """The run's plan."""
         return self.run.plan
 
+    def setup_success(self, endpoint: Endpoint) -> float | None:
+        """The share of call setups that succeeded on A before the rotation, 0–1; None when nobody could tell."""
+        return next((one.setup_success for one in self.baselines if one.endpoint == endpoint.name), None)
+
 
 class GateLook(Record):
     """What a gate's watcher returns: a decision, or that it cannot see, or that it sees again."""
@@ -87,6 +93,9 @@ class GuardRequest(Watched):
     sha256_b: str
     said: GuardVerdict = GuardVerdict.HEALTHY
     one_look: bool = False
+    setup_success: Mapping[str, float] = Field(
+        default={}, description="endpoint → share of call setups that succeeded on A before the rotation, 0–1"
+    )
 
 
 class GuardLook(Record):
@@ -110,6 +119,7 @@ class HealthActivities:
     def __init__(self, adapters: Adapters, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._adapters = adapters
         self._clock = clock
+        self._readings = Readings(adapters, clock)
 
     # -- gates ---------------------------------------------------------------------------------------------------
 
@@ -214,10 +224,11 @@ class HealthActivities:
         probes = await self._canary(request, endpoint, count=count, call=True)
         findings = [self._canary_finding(endpoint, probe, request.sha256_b) for probe in probes if not probe.good]
         until = self._clock()
-        reading = await _since_reset(self._platform, endpoint, request.since, until)
+        reading, contradicted = await self._readings.our_side(request.plan, endpoint, "soak", request.since, until)
+        findings += contradicted
         carrier = None
         if any(by_carrier(endpoint, name) for name in ("handshakes", "call setups")):
-            carrier = await _since_reset(self._carrier, endpoint, request.since, until)
+            carrier = await since_reset(self._readings.carrier, endpoint, request.since, until)
         for one in filter(None, (reading, carrier)):
             findings += soaked_long_enough(one, request.since, now=now, soak=request.plan.timings.soak)
         return findings + soak_findings(
@@ -228,17 +239,19 @@ class HealthActivities:
             thresholds=request.plan.thresholds,
             now=self._clock(),
             timings=request.plan.timings,
+            setup_success=request.setup_success(endpoint),
         )
 
     async def _verify(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
-        platform, carrier = await asyncio.gather(
-            _since_reset(self._platform, endpoint, request.since, now),
-            _since_reset(self._carrier, endpoint, request.since, now),
+        (platform, contradicted), carrier = await asyncio.gather(
+            self._readings.our_side(request.plan, endpoint, "verify", request.since, now, sha256=request.sha256_b),
+            since_reset(self._readings.carrier, endpoint, request.since, now),
         )
         baseline = None
         if request.baseline_since is not None and request.before_prefer is not None:
-            baseline = await self._platform(endpoint, request.baseline_since, request.before_prefer)
-        return verify_findings(
+            believed = self._readings.believed(endpoint, "verify")
+            baseline = await believed(endpoint, request.baseline_since, request.before_prefer)
+        return contradicted + verify_findings(
             endpoint,
             (platform, carrier),
             sha256_a=request.sha256_a,
@@ -247,13 +260,15 @@ class HealthActivities:
             thresholds=request.plan.thresholds,
             now=self._clock(),
             timings=request.plan.timings,
+            setup_success=request.setup_success(endpoint),
         )
 
     async def _adopt(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
         since = max(request.since, now - request.plan.timings.adopt_window)
-        return adopt_findings(
+        reading, contradicted = await self._readings.our_side(request.plan, endpoint, "adopt", since, now)
+        return contradicted + adopt_findings(
             endpoint,
-            await _since_reset(self._platform, endpoint, since, now),
+            reading,
             sha256_b=request.sha256_b,
             thresholds=request.plan.thresholds,
             now=self._clock(),
@@ -262,7 +277,9 @@ class HealthActivities:
 
     async def _drain(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
         """No call on A, every peer seen on B. A reset of the counters matters between the two counts, not days ago."""
-        health, since = await asyncio.gather(self._health(endpoint), self._platform(endpoint, request.since, now))
+        health, since = await asyncio.gather(
+            self._health(endpoint), self._readings.platform(endpoint, request.since, now)
+        )
         recent = now - 2 * request.plan.timings.drain_spacing
         findings = [
             calls_finding(
@@ -360,19 +377,22 @@ class HealthActivities:
                 timings=plan.timings,
                 window_is_widest=window_is_widest,
                 certificates=(request.sha256_a, request.sha256_b),
+                setup_success=request.setup_success.get(endpoint.name),
             )
 
         deaf: GuardFinding | None = None
         while True:
             since = now - window
-            platform = await self._platform(endpoint, since, now)
+            platform = await self._readings.platform(endpoint, since, now)
             found = judged(platform, None, window_is_widest=False)
             if found is None and deaf is None:
                 try:
                     # Only of what the platform has counted: not what it will count, nor what a reset took from it.
                     counted = min(now, platform.read_at)
                     opened = min(max(since, platform.counters_since or since), counted - timedelta(seconds=1))
-                    carrier = await look_within(CARRIER_DEADLINE_S, partial(self._carrier, endpoint, opened, counted))
+                    carrier = await look_within(
+                        CARRIER_DEADLINE_S, partial(self._readings.carrier, endpoint, opened, counted)
+                    )
                 except Blind as blind:
                     attempts = handshakes(platform.real(peers=endpoint.peers)).attempts
                     seen = f"{attempts} attempts here, and the carrier cannot be asked: {blind}"
@@ -387,12 +407,6 @@ class HealthActivities:
             window = min(window * 2, widest)
 
     # -- readings ------------------------------------------------------------------------------------------------
-
-    async def _platform(self, endpoint: Endpoint, since: datetime, until: datetime) -> Reading:
-        return await self._adapters.metrics(endpoint.platform).samples(endpoint, since, until)
-
-    async def _carrier(self, endpoint: Endpoint, since: datetime, until: datetime) -> Reading:
-        return await self._adapters.carrier(endpoint.carrier).reading(endpoint, since, until)
 
     async def _health(self, endpoint: Endpoint) -> EdgeHealth:
         return await self._adapters.edge(endpoint.platform).health(endpoint.trunk)
@@ -428,23 +442,6 @@ class HealthActivities:
             endpoint=endpoint.name,
             synthetic=True,
         )
-
-
-async def _since_reset(
-    read: Callable[[Endpoint, datetime, datetime], Awaitable[Reading]],
-    endpoint: Endpoint,
-    since: datetime,
-    until: datetime,
-) -> Reading:
-    """The window, or what is left of it since its counters began anew: that much the figures cover.
-
-    An edge that restarts in the middle of a gate must not leave it undecided for ever.
-    """
-    reading = await read(endpoint, since, until)
-    begun = reading.counters_since
-    if begun is None or not since < begun < until:
-        return reading
-    return await read(endpoint, begun, until)
 
 
 _WORST: Sequence[GuardVerdict] = (GuardVerdict.BREACH, GuardVerdict.BLIND, GuardVerdict.QUIET, GuardVerdict.HEALTHY)

@@ -11,6 +11,7 @@ from temporalio import activity
 from activities.baseline import EndpointBaseline, EndpointExamined
 from activities.capabilities import capability_findings
 from activities.observing import Observing
+from activities.readings import Readings
 from adapters.dns.base import SrvSet
 from adapters.edges.base import Edge, TrunkState
 from adapters.pki.base import BackDating
@@ -18,8 +19,8 @@ from adapters.probe.base import ProbeResult, ProbeTarget
 from adapters.registry import Adapters
 from domain.certificates import CertificateFacts, facts
 from domain.errors import RotatorError
-from domain.gates import Finding, Verdict, not_checked
-from domain.handshakes import Record
+from domain.gates import Finding, Verdict, by_carrier, not_checked, stale_or_damaged
+from domain.handshakes import Record, Reporter, Tally, call_setups, handshakes
 from domain.observed import TRUSTED
 from domain.plan import Endpoint, Plan, limits_undercut
 from domain.rotation import Run, short
@@ -60,6 +61,7 @@ class PreflightActivities:
     def __init__(self, adapters: Adapters, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._adapters = adapters
         self._clock = clock
+        self._readings = Readings(adapters, clock)
 
     @activity.defn
     async def examine_worker(self, run: Run) -> WorkerExamined:
@@ -95,6 +97,9 @@ class PreflightActivities:
         if endpoint.srv is not None:
             findings += await self._look("DNS SRV", endpoint, lambda: self._srv(endpoint, state))
         findings += await self._look("carrier health", endpoint, lambda: self._carrier(endpoint))
+        findings += await self._usual_setups(plan, endpoint, state)
+        if endpoint.metrics is not None:
+            findings += await self._look("second source", endpoint, lambda: self._second_source(plan, endpoint))
         if endpoint.observer is not None:
             observing = Observing(self._adapters, endpoint, self._clock)
             findings += await self._look("observer", endpoint, observing.begin)
@@ -297,6 +302,38 @@ class PreflightActivities:
             ]
         return [_passed("other users of A", ", ".join(others) or "none", endpoint=endpoint.name)]
 
+    async def _usual_setups(self, plan: Plan, endpoint: Endpoint, state: _Examined) -> list[Finding]:
+        """How many call setups succeed on A now: what the gates hold B against. Nothing is refused for it."""
+        now, timings = self._clock(), plan.timings
+        source = self._readings.carrier if by_carrier(endpoint, "call setups") else self._readings.platform
+        tally, why = Tally(), None
+        try:
+            reading = await source(endpoint, now - timings.guard_window_limit, now)
+        except RotatorError as error:
+            why = str(error)
+        else:
+            peers = endpoint.peers if reading.reporter is Reporter.PLATFORM else None
+            tally = call_setups(s for d in endpoint.directions for s in reading.real(direction=d, peers=peers))
+            unusable = stale_or_damaged(reading, now=now, stale_after=timings.stale_after)
+            if unusable or tally.attempts < plan.thresholds.guard_sample:
+                why = unusable[0].seen if unusable else tally.text()
+        if why is not None:
+            alone = f"{why}; B is held against the thresholds alone"
+            return [not_checked("call setups on A before the rotation", alone, endpoint.name)]
+        state.setup_success = tally.success_rate
+        return [
+            _passed(
+                "call setups on A before the rotation", tally.text(), "what B is held against", endpoint=endpoint.name
+            )
+        ]
+
+    async def _second_source(self, plan: Plan, endpoint: Endpoint) -> list[Finding]:
+        now, timings = self._clock(), plan.timings
+        reading = await self._readings.second(endpoint, now - timings.guard_window_limit, now)
+        seen = call_setups(reading.samples), handshakes(reading.samples)
+        text = f"[metrics.{endpoint.metrics}]: handshakes {seen[1].text()}, call setups {seen[0].text()}"
+        return [_passed("second source", text, "answers", endpoint=endpoint.name)]
+
     async def _srv(self, endpoint: Endpoint, state: _Examined) -> list[Finding]:
         assert endpoint.srv is not None
         zone = self._adapters.zone(endpoint.srv.dns)
@@ -325,6 +362,7 @@ class _Examined:
         self.a: CertificateFacts | None = None
         self.a_pem: str | None = None
         self.srv: SrvSet | None = None
+        self.setup_success: float | None = None
 
     def pool_as_expected(self) -> bool:
         """A alone; or, of a run that is gone on with, nothing but its A and its B."""
@@ -353,6 +391,7 @@ class _Examined:
             trunk=self.trunk,
             a_not_after=self.a.not_after,
             srv=self.srv,
+            setup_success=self.setup_success,
         )
 
 

@@ -35,6 +35,7 @@ from workflows import attributes
 from workflows.messages import (
     Approval,
     Decision,
+    ExtendRequest,
     LeftoverChoice,
     Message,
     PauseRequest,
@@ -194,7 +195,12 @@ class Rotations:
         """Lets a paused rotation go on. Raises `Refused` when it is not paused."""
         return await self._update(name, "request_resume", _message(PauseRequest, by=by, reason=reason))
 
-    async def _update(self, name: str, update: str, message: Approval | RollbackRequest | PauseRequest) -> Decision:
+    async def extend(self, name: str, hours: float, by: str, reason: str) -> Decision:
+        """Lets the overlap end so many hours later. Raises `Refused` with the workflow's reason."""
+        message = _message(ExtendRequest, hours=hours, by=by, reason=reason)
+        return await self._update(name, "request_extension", message)
+
+    async def _update(self, name: str, update: str, message: Any) -> Decision:
         found = await self.find(name)
         if found.close_time is not None:
             row = row_of(found)
@@ -246,7 +252,7 @@ def row_of(execution: WorkflowExecution) -> Row:
     )
 
 
-def _message(model: type[Message], **fields: str) -> Message:
+def _message(model: type[Message], **fields: str | float) -> Message:
     try:
         return parse_message(model, fields)
     except ValueError as error:

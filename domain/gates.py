@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from domain.confidence import at_least
 from domain.handshakes import (
     Reading,
     Record,
@@ -21,7 +22,7 @@ from domain.handshakes import (
     handshakes,
     percent,
 )
-from domain.plan import Endpoint, Thresholds, Timings
+from domain.plan import Direction, Endpoint, Thresholds, Timings
 from domain.texts import Readable
 
 
@@ -107,15 +108,17 @@ def success_rate(
     endpoint: str | None = None,
     strictly: bool = False,
     synthetic: bool = False,
+    confidence: float | None = None,
 ) -> Finding:
     """Success over a window against a threshold, `> threshold` when `strictly`, else `>=`.
 
     INCONCLUSIVE below the minimum sample – except that failures which no further success could outweigh within the
-    minimum sample are a FAIL at once.
+    minimum sample are a FAIL at once – and while a `confidence` (0–1, one-sided) that is asked for is not reached.
     """
     rate = tally.success_rate
     sign = ">" if strictly else "≥"
-    expected = f"{sign} {percent(threshold)} of at least {minimum_sample}"
+    sure = f", with {percent(confidence)} confidence" if confidence is not None else ""
+    expected = f"{sign} {percent(threshold)} of at least {minimum_sample}{sure}"
     if tally.attempts < minimum_sample:
         failed = tally.attempts - tally.successes
         best = (minimum_sample - failed) / minimum_sample
@@ -124,6 +127,9 @@ def success_rate(
     else:
         assert rate is not None
         verdict = Verdict.PASS if rate > threshold or (rate == threshold and not strictly) else Verdict.FAIL
+        if verdict is Verdict.PASS and confidence is not None:
+            sample = {"successes": tally.successes, "attempts": tally.attempts}
+            verdict = Verdict.PASS if at_least(threshold, **sample, confidence=confidence) else Verdict.INCONCLUSIVE
     return Finding(
         check=check,
         verdict=verdict,
@@ -137,31 +143,36 @@ def success_rate(
 
 
 def freshness(reading: Reading, *, now: datetime, stale_after: timedelta) -> list[Finding]:
-    """What makes a reading unusable: stale figures, figures from the future, or a reset inside its window."""
-    where = f"{reading.reporter} figures"
+    """What makes a reading unusable for a gate: damage, stale figures, or a reset inside its window."""
+    findings = stale_or_damaged(reading, now=now, stale_after=stale_after)
+    if reading.reset_within():
+        seen = f"counters were reset at {reading.counters_since:%H:%M:%S}, inside the window"
+        findings.append(_unusable(reading, seen, ""))
+    return findings
+
+
+def stale_or_damaged(reading: Reading, *, now: datetime, stale_after: timedelta) -> list[Finding]:
+    """What makes a reading unusable for anybody: old figures, figures from the future, or lost samples."""
     findings = []
     age = reading.age(now)
     if abs(age) > stale_after:  # a clock that runs ahead makes old figures look fresh
         seconds = age.total_seconds()
-        findings.append(
-            Finding(
-                check=where,
-                verdict=Verdict.INCONCLUSIVE,
-                seen=f"{seconds:.0f} s old" if seconds > 0 else f"from {-seconds:.0f} s in the future",
-                expected=f"at most {stale_after.total_seconds():.0f} s",
-                endpoint=reading.endpoint,
-            )
-        )
-    if reading.reset_within():
-        findings.append(
-            Finding(
-                check=where,
-                verdict=Verdict.INCONCLUSIVE,
-                seen=f"counters were reset at {reading.counters_since:%H:%M:%S}, inside the window",
-                endpoint=reading.endpoint,
-            )
-        )
+        seen = f"{seconds:.0f} s old" if seconds > 0 else f"from {-seconds:.0f} s in the future"
+        findings.append(_unusable(reading, seen, f"at most {stale_after.total_seconds():.0f} s"))
+    damage = reading.damage()
+    if damage is not None:
+        findings.append(_unusable(reading, damage, "all of them, each once"))
     return findings
+
+
+def _unusable(reading: Reading, seen: str, expected: str) -> Finding:
+    return Finding(
+        check=f"{reading.reporter} figures",
+        verdict=Verdict.INCONCLUSIVE,
+        seen=seen,
+        expected=expected,
+        endpoint=reading.endpoint,
+    )
 
 
 def soak_findings(
@@ -173,10 +184,12 @@ def soak_findings(
     thresholds: Thresholds,
     now: datetime,
     timings: Timings,
+    setup_success: float | None = None,
 ) -> list[Finding]:
     """Step 5: the endpoint as a whole on real traffic; B on the canary path on our own handshakes and test calls.
 
-    `carrier` is needed where the plan has the carrier speak for the platform.
+    `carrier` is needed where the plan has the carrier speak for the platform. `setup_success` is the share of call
+    setups that succeeded on A before the rotation (0–1): where it lies below the threshold, it is the measure.
     """
     readings = [platform] if carrier is None else [platform, carrier]
     unusable = [f for reading in readings for f in freshness(reading, now=now, stale_after=timings.stale_after)]
@@ -195,9 +208,10 @@ def soak_findings(
                 success_rate(
                     f"{name}, {direction}, A and B{whose}",
                     tally,
-                    threshold=thresholds.success,
+                    threshold=thresholds.success if name == "handshakes" else setup_floor(setup_success, thresholds),
                     minimum_sample=thresholds.minimum_sample,
                     endpoint=endpoint.name,
+                    confidence=thresholds.confidence,
                 )
             )
     if endpoint.substitutes.canary is not None:
@@ -218,9 +232,15 @@ def soak_findings(
                 minimum_sample=thresholds.minimum_sample,
                 endpoint=endpoint.name,
                 synthetic=True,
+                confidence=thresholds.confidence,
             )
         )
     return findings
+
+
+def setup_floor(usual: float | None, thresholds: Thresholds) -> float:
+    """What share of call setups has to succeed (0–1), when that share is usual on A; None: nobody could tell."""
+    return thresholds.success if usual is None else max(0.0, min(thresholds.success, usual - thresholds.setup_margin))
 
 
 def soaked_long_enough(reading: Reading, since: datetime, *, now: datetime, soak: timedelta) -> list[Finding]:
@@ -255,10 +275,12 @@ def verify_findings(
     thresholds: Thresholds,
     now: datetime,
     timings: Timings,
+    setup_success: float | None = None,
 ) -> list[Finding]:
     """Step 7: platform and carrier above the threshold on B, each direction; call setup on B not worse than on A.
 
-    `baseline` is the platform's reading of A before PREFER; without it B is held against the threshold alone.
+    `baseline` is the platform's reading of A before PREFER; where it has too few calls, `setup_success` (0–1) tells
+    what was usual on A before the rotation, and without either B is held against the threshold alone.
     """
     findings: list[Finding] = []
     present = {reading.reporter for reading in readings}
@@ -275,14 +297,14 @@ def verify_findings(
         peers = endpoint.peers if reading.reporter is Reporter.PLATFORM else None
         for direction in endpoint.directions:
             on_b = reading.real(sha256=sha256_b, direction=direction, peers=peers)
-            floor = thresholds.success
+            floor = setup_floor(setup_success, thresholds)
             if baseline is not None and reading.reporter is Reporter.PLATFORM:
                 on_a = call_setups(baseline.real(sha256=sha256_a, direction=direction, peers=peers))
                 if on_a.success_rate is not None and on_a.attempts >= thresholds.minimum_sample:
-                    floor = on_a.success_rate - thresholds.setup_margin
+                    floor = max(0.0, on_a.success_rate - thresholds.setup_margin)
             for name, tally, threshold in (
                 ("handshakes", handshakes(on_b), thresholds.success),
-                ("call setups", call_setups(on_b), max(0.0, floor)),
+                ("call setups", call_setups(on_b), floor),
             ):
                 check = f"{name} on B, {direction}, {reading.reporter}"
                 if reading.reporter is Reporter.PLATFORM and by_carrier(endpoint, name):
@@ -296,8 +318,12 @@ def verify_findings(
                         minimum_sample=thresholds.minimum_sample,
                         endpoint=endpoint.name,
                         strictly=name == "handshakes",
+                        confidence=thresholds.confidence,
                     )
                 )
+    if Direction.OUTBOUND not in endpoint.directions:
+        why = "not applicable: on this trunk we present no client certificate"
+        findings.append(not_checked("handshakes on B, outbound", why, endpoint.name))
     return findings
 
 

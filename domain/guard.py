@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from domain.gates import by_carrier, freshness
+from domain.confidence import clearly_below
+from domain.gates import by_carrier, stale_or_damaged
 from domain.handshakes import Reading, Record, Sample, Tally, call_setups, certificate_alerts, handshakes, percent
 from domain.plan import Direction, Endpoint, Thresholds, Timings
 from domain.texts import Readable, listed
@@ -43,6 +44,9 @@ def is_news(said: GuardVerdict, verdict: GuardVerdict, *, calm: bool) -> bool:
     return said is GuardVerdict.BLIND and not calm
 
 
+BY_CHANCE = 1e-6
+"""What chance alone brings more rarely than this is a breach: some thousand looks in 72 hours must not have one."""
+
 _FIGURES: Mapping[str, Callable[[Iterable[Sample]], Tally]] = {"handshakes": handshakes, "call setups": call_setups}
 
 
@@ -56,11 +60,14 @@ def guard_endpoint(
     timings: Timings,
     window_is_widest: bool,
     certificates: Collection[str] | None = None,
+    setup_success: float | None = None,
 ) -> GuardFinding | None:
     """One endpoint in one window; None asks for a wider window (fewer attempts than the guard's sample).
 
     BREACH: success of handshakes or call setups below the line on any certificate that has the sample, consecutive
-    certificate alerts from known peers, or traffic that the carrier reports and a talking platform does not see.
+    certificate alerts or other failures of known peers, or traffic that the carrier reports and a talking platform does
+    not see. Where fewer call setups than the line succeeded on A before the rotation (`setup_success`, 0–1), the line
+    lies below that, and what chance alone could bring is no breach.
     Only the rotation's own `certificates` are held against the carrier's figures, and what it could attribute to none:
     a platform forgets the figures of a certificate that was deleted from it (an earlier run's), a carrier does not.
     The carrier's figures count against the platform's only where they begin after its counters were last reset.
@@ -69,19 +76,19 @@ def guard_endpoint(
     Where the plan has the carrier speak for the platform (`[endpoints.substitutes]`), its figures are judged in the
     place of the platform's, and nothing is HEALTHY without them: None asks for them, stale ones are BLIND.
     """
-    for finding in freshness(platform, now=now, stale_after=timings.stale_after):
-        if "counters were reset" in finding.seen:
-            continue
+    for finding in stale_or_damaged(platform, now=now, stale_after=timings.stale_after):
         return GuardFinding(endpoint=endpoint.name, verdict=GuardVerdict.BLIND, seen=finding.text())
     real = platform.real(peers=endpoint.peers)
     # Stale figures of the carrier are none: old traffic must not make a quiet trunk look gone.
     told = None
-    if carrier is not None and abs(carrier.age(now)) <= timings.stale_after:
+    if carrier is not None and abs(carrier.age(now)) <= timings.stale_after and carrier.damage() is None:
         told = [s for s in carrier.real() if certificates is None or s.sha256 is None or s.sha256 in certificates]
     judged = {name: told if by_carrier(endpoint, name) else list(real) for name in _FIGURES}
-    alerts = _alerts_without_success(judged["handshakes"] or (), thresholds.consecutive_alerts)
-    if alerts:
-        return GuardFinding(endpoint=endpoint.name, verdict=GuardVerdict.BREACH, seen=alerts, value=0.0)
+    in_a_row = _alerts_without_success(judged["handshakes"] or (), thresholds.consecutive_alerts)
+    for what, count in _FIGURES.items():
+        in_a_row = in_a_row or _failures_without_success(what, count, judged[what] or (), thresholds)
+    if in_a_row:
+        return GuardFinding(endpoint=endpoint.name, verdict=GuardVerdict.BREACH, seen=in_a_row, value=0.0)
     small = True
     worst: GuardFinding | None = None
     for what, count in _FIGURES.items():
@@ -94,12 +101,19 @@ def guard_endpoint(
                 continue
             small = False
             on = f" on {certificate[:12]}" if certificate else ""
-            if rate < thresholds.breach and (worst is None or rate < (worst.value or 0.0)):
+            usual = setup_success if what == "call setups" else None
+            line = thresholds.breach if usual is None else min(thresholds.breach, usual - thresholds.setup_margin)
+            if rate >= line or (worst is not None and rate >= (worst.value or 0.0)):
+                continue
+            if usual is None or clearly_below(
+                usual, successes=tally.successes, attempts=tally.attempts, chance=BY_CHANCE
+            ):
                 worst = GuardFinding(
                     endpoint=endpoint.name,
                     verdict=GuardVerdict.BREACH,
-                    seen=f"{what}{on}: {tally.text()}, below {percent(thresholds.breach)}"
-                    + _peers_below(samples, count, thresholds.breach),
+                    seen=f"{what}{on}: {tally.text()}, below {percent(line)}"
+                    + ("" if usual is None else f" (on A before: {percent(usual)})")
+                    + _peers_below(samples, count, line),
                     value=rate,
                 )
     if worst is not None:
@@ -171,4 +185,19 @@ def _alerts_without_success(samples: Iterable[Sample], limit: int) -> str | None
         if refused >= limit and tally.successes == 0:
             name = sha256[:12] if sha256 else "an unknown certificate"
             return f"{refused} handshakes in a row on {name}, {direction}, refused for the certificate: {tally.text()}"
+    return None
+
+
+def _failures_without_success(
+    what: str, count: Callable[[Iterable[Sample]], Tally], samples: Iterable[Sample], thresholds: Thresholds
+) -> str | None:
+    """Failures in a row, whatever their cause, on one certificate and direction; what showed none has no successes."""
+    groups: dict[tuple[str, Direction], list[Sample]] = {}
+    for sample in samples:
+        if sample.sha256 is not None:
+            groups.setdefault((sample.sha256, sample.direction), []).append(sample)
+    for (sha256, direction), group in groups.items():
+        tally = count(group)
+        if tally.successes == 0 and tally.attempts >= thresholds.consecutive_failures:
+            return f"{tally.attempts} {what} in a row on {sha256[:12]}, {direction}, failed: {tally.text()}"
     return None

@@ -118,6 +118,26 @@ class Reading(Record):
     read_at: datetime
     counters_since: datetime | None = None
     samples: tuple[Sample, ...] = ()
+    source: str = Field(default="", description="settings profile that was asked")
+    told: Count | None = Field(
+        default=None, description="how many samples the source told; default: those that are here"
+    )
+
+    @model_validator(mode="after")
+    def _sealed(self) -> Self:
+        if self.told is None:
+            object.__setattr__(self, "told", len(self.samples))
+        return self
+
+    def damage(self) -> str | None:
+        """In words, what happened to the samples between their source and here; None when they are what it told.
+
+        A sample that is lost or that counts twice could turn a failure into a success.
+        """
+        here = {(s.endpoint, s.reporter, s.direction, s.sha256, s.peer, s.synthetic) for s in self.samples}
+        if len(self.samples) > len(here):
+            return f"{len(self.samples) - len(here)} of {len(self.samples)} samples are here twice"
+        return None if len(here) == self.told else f"{len(here)} of the {self.told} samples that the source told"
 
     def age(self, now: datetime) -> timedelta:
         """How old the figures are."""

@@ -171,6 +171,15 @@ class Substitutes(PlanModel):
     )
 
 
+class Authority(PlanModel):
+    """Whose figures of our side each gate believes, where an endpoint has a second source: the platform's own, or those
+    of the endpoint's `metrics`. The other one may not contradict it."""
+
+    soak: Literal["platform", "metrics"] = "platform"
+    verify: Literal["platform", "metrics"] = "platform"
+    adopt: Literal["platform", "metrics"] = "platform"
+
+
 class TrunkObserver(PlanModel):
     """A platform that sees the trunk from its other side; for example Genesys Cloud behind a customer's SBC (BYOC)."""
 
@@ -209,6 +218,10 @@ class Endpoint(PlanModel):
     )
     substitutes: Substitutes = Substitutes()
     observer: TrunkObserver | None = None
+    metrics: Name | None = Field(
+        default=None, description="settings profile under [metrics.…] that counts our side of the trunk a second time"
+    )
+    authority: Authority = Authority()
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -235,6 +248,12 @@ class Endpoint(PlanModel):
         return self
 
     @model_validator(mode="after")
+    def _who_is_believed_exists(self) -> Self:
+        if self.metrics is None and self.authority != Authority():
+            raise ValueError('authority names metrics, and the endpoint has none: add metrics = "<profile>"')
+        return self
+
+    @model_validator(mode="after")
     def _ramp_rises(self) -> Self:
         if any(later <= earlier for earlier, later in pairwise(self.ramp)):
             raise ValueError(f"ramp must rise from step to step, for example [5, 25, 50]; seen {list(self.ramp)}")
@@ -254,7 +273,16 @@ class Thresholds(PlanModel):
     minimum_sample: Annotated[int, Field(ge=1)] = 600
     guard_sample: Annotated[int, Field(ge=1)] = 100
     consecutive_alerts: Annotated[int, Field(ge=1)] = 5
+    consecutive_failures: Annotated[int, Field(ge=1)] = Field(
+        default=20, description="handshakes or call setups in a row that fail for whatever reason: the guard turns back"
+    )
     setup_margin: Share = Field(default=0.005, description="how much call setup on B may lie below A's")
+    confidence: Annotated[float, Field(ge=0.5, lt=1.0)] | None = Field(
+        default=None,
+        description="one-sided confidence with which a share must reach `success`; default: the share itself",
+    )
+    contradiction: Share = Field(default=0.01, description="how much two sources' shares of successes may differ")
+    contradiction_traffic: Share = Field(default=0.25, description="how much two sources' attempts may differ")
 
     @model_validator(mode="after")
     def _breach_lies_below_success(self) -> Self:
@@ -298,6 +326,13 @@ class Timings(PlanModel):
     )
     expiry_margin: PositiveDuration = Field(
         default=timedelta(hours=24), description="A must stay valid this long after the end of HOLD"
+    )
+    expiry_alerts: Annotated[tuple[PositiveDuration, ...], Field(max_length=8)] = Field(
+        default=(timedelta(days=7), timedelta(days=3), timedelta(days=1)),
+        description="so long before A expires people are told, as long as A is needed",
+    )
+    blind_rollback_after: PositiveDuration | None = Field(
+        default=None, description="how long the guard may be blind before the rotation turns back. Default: for ever"
     )
 
     @model_validator(mode="after")
@@ -444,6 +479,18 @@ def limits_undercut(plan: Plan, default: Thresholds | None = None) -> list[str]:
         (
             th.consecutive_alerts > reference.consecutive_alerts,
             f"thresholds.consecutive_alerts = {th.consecutive_alerts}, at most {reference.consecutive_alerts}",
+        ),
+        (
+            th.consecutive_failures > reference.consecutive_failures,
+            f"thresholds.consecutive_failures = {th.consecutive_failures}, at most {reference.consecutive_failures}",
+        ),
+        (
+            th.contradiction > reference.contradiction,
+            f"thresholds.contradiction = {th.contradiction}, at most {reference.contradiction}",
+        ),
+        (
+            th.contradiction_traffic > reference.contradiction_traffic,
+            f"thresholds.contradiction_traffic = {th.contradiction_traffic}, at most {reference.contradiction_traffic}",
         ),
     )
     return [text for undercut, text in checks if undercut]

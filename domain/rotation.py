@@ -69,6 +69,7 @@ class Cause(StrEnum):
     ACTION_FAILED = "action failed"
     REQUESTED = "rollback requested"
     CANCELLED = "cancelled"
+    BLIND = "blind for too long"
 
 
 class TurnBack(Record):

@@ -36,6 +36,8 @@ OPERATIONS_KINDS = (
     "breach",
     "nodes_unread",
     "history_filling",
+    "expiry_near",
+    "expiry_imminent",
     "blind",
     "watching_again",
     "inconclusive",

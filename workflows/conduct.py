@@ -7,6 +7,7 @@ What watches is abandoned at once: TRY_CANCEL, one look an attempt.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -206,12 +207,15 @@ class Conduct:
         self.state.turn(TurnBack(cause=cause, reason=reason, measured_at=measured_at or workflow.now()))
         self.show()
 
-    async def until(self, moment: datetime, what: str) -> None:
-        """A durable timer to an absolute instant."""
+    async def until(self, moment: datetime, what: str, *, unless: Callable[[], bool] = lambda: False) -> None:
+        """A durable timer to an absolute instant; over before it where `unless` comes true."""
         self.wait_for(Waiting(what=what, until=moment))
         remaining = moment - workflow.now()
         if remaining > timedelta(0):
-            await workflow.sleep(remaining, summary=f"{what}, until {moment:%Y-%m-%d %H:%M:%S} UTC")
+            with contextlib.suppress(TimeoutError):
+                await workflow.wait_condition(
+                    unless, timeout=remaining, timeout_summary=f"{what}, until {moment:%Y-%m-%d %H:%M:%S} UTC"
+                )
         self.check()
         self.wait_for(None)
 

@@ -15,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.flapping import CHANGES, TIMES_BLIND, calm_until
     from domain.guard import GuardVerdict
     from domain.phases import GUARDED, HOT, Phase
+    from domain.plan import duration_text
     from domain.rotation import Cause
     from workflows.messages import GuardStatus, Waiting
 
@@ -36,6 +37,7 @@ class Guard:
         self._changes: deque[datetime] = deque(maxlen=CHANGES + 1)
         self._blind: deque[datetime] = deque(maxlen=TIMES_BLIND + 1)
         self._calm_until: datetime | None = None
+        self._patience: asyncio.Task[None] | None = None
 
     async def keep_pace(self, phase: Phase) -> None:
         """Watches at the pace of the phase, or not at all outside of BIND … HOLD."""
@@ -51,6 +53,7 @@ class Guard:
 
     async def stop(self) -> None:
         """Ends the watch; a blind guard that is stopped freezes nothing any more."""
+        self._end_patience()
         if self._task is not None:
             task, self._task = self._task, None
             task.cancel()
@@ -103,6 +106,11 @@ class Guard:
             said=said,
             one_look=one_look,
             calm_until=calm,
+            setup_success={
+                name: baseline.setup_success
+                for name, baseline in state.baselines.items()
+                if baseline.setup_success is not None
+            },
         )
         summary = "fresh look before the next step" if one_look else f"guard, every {interval.total_seconds():g} s"
         known = said is GuardVerdict.BLIND
@@ -136,6 +144,10 @@ class Guard:
             if self._calm_until is not None:
                 text += f" – too often within the hour: it is not believed before {self._calm_until:%H:%M:%S} UTC"
         self._state.guarded(GuardStatus(verdict=look.verdict, text=text, at=look.looked_at))
+        self._end_patience()
+        after = self._state.plan.timings.blind_rollback_after
+        if look.verdict is GuardVerdict.BLIND and after is not None:
+            self._patience = asyncio.create_task(self._turn_back_after(after))
         if look.verdict is GuardVerdict.BLIND:
             self._conduct.people.alert(
                 "blind", Severity.CRITICAL, f"the guard cannot see: {text}", "restore the source; advance is frozen"
@@ -143,3 +155,14 @@ class Guard:
         elif said is GuardVerdict.BLIND:
             self._conduct.people.alert("watching_again", Severity.INFO, f"the guard sees again: {text}")
         self._conduct.show()
+
+    async def _turn_back_after(self, patience: timedelta) -> None:
+        """A trunk that nobody has seen for so long is not trusted to B any longer, if the plan says so."""
+        await workflow.sleep(patience, summary="blind for too long: turn back")
+        seen = self._state.guard.text if self._state.guard is not None else ""
+        self._conduct.turn(Cause.BLIND, f"the guard has seen nothing for {duration_text(patience)}: {seen}")
+
+    def _end_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None

@@ -66,6 +66,14 @@ class PauseRequest(_Message):
     reason: Annotated[str, Field(max_length=500)] = ""
 
 
+class ExtendRequest(_Message):
+    """`{"hours": 24, "by": "…", "reason": "…"}`: the overlap ends so much later."""
+
+    hours: Annotated[float, Field(gt=0, le=24 * 90)]
+    by: Text
+    reason: Annotated[str, Field(max_length=500)] = ""
+
+
 class Outcome(StrEnum):
     """What became of a message."""
 
@@ -74,11 +82,14 @@ class Outcome(StrEnum):
     LATE = "late: that gate has passed"
     REPEATED = "repeated: that gate was approved already"
     UNKNOWN = "unknown gate"
-    UNKNOWN_SIGNAL = "unknown signal: there is approve, rollback, pause and resume"
+    UNKNOWN_SIGNAL = "unknown signal: there is approve, rollback, pause, resume and extend"
     MALFORMED = "malformed"
     TOO_LATE = "too late: there is no way back after HOLD"
     PAUSED_ALREADY = "it is paused already"
     NOT_PAUSED = "it is not paused"
+    NO_OVERLAP_YET = "early: the overlap begins when B is bound"
+    OVERLAP_OVER = "late: the overlap is over"
+    A_EXPIRES = "A would expire before the end of the quarantine and the plan's margin"
     ENDED = "the rotation is already turning back"
 
 
@@ -102,12 +113,17 @@ class Decision(Record):
         return self.outcome == Outcome.ACCEPTED
 
 
-Message = TypeVar("Message", Approval, RollbackRequest, PauseRequest)
+Message = TypeVar("Message", Approval, RollbackRequest, PauseRequest, ExtendRequest)
+
+EXAMPLES: Mapping[type[BaseModel], str] = {
+    Approval: '{"gate": "prefer", "by": "…", "reason": "…"}',
+    ExtendRequest: '{"hours": 24, "by": "…", "reason": "…"}',
+}
 
 
 def parse_message(model: type[Message], payload: Any) -> Message:
     """The typed message. Raises `ValueError` with a text that shows the JSON that is expected."""
-    example = '{"gate": "prefer", "by": "…", "reason": "…"}' if model is Approval else '{"by": "…", "reason": "…"}'
+    example = EXAMPLES.get(model, '{"by": "…", "reason": "…"}')
     if isinstance(payload, ValueError):
         raise ValueError(f"payload: {payload} – send one JSON object: {example}")
     try:

@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
         Approval,
         Decision,
         Evidence,
+        ExtendRequest,
         LeftoverChoice,
         Outcome,
         PauseRequest,
@@ -203,6 +204,27 @@ class CertificateRotation:
     @request_resume.validator
     def _may_resume(self, payload: Sent) -> None:
         self._may("resume", payload)
+
+    @workflow.signal(description='Let the overlap end later: {"hours": 24, "by": "your name", "reason": "why"}')
+    @one_payload
+    def extend(self, *payloads: Sent) -> None:
+        """From BIND to the end of the overlap, as long as A lives long enough; each one adds to the one before."""
+        value, plaintext = received(*payloads)
+        self._conduct.heard(self._state.ask_extension(value, plaintext=plaintext))
+
+    @workflow.update
+    def request_extension(self, payload: Sent) -> Decision:
+        """Like the signal `extend`, with an answer."""
+        value, plaintext = received(payload)
+        decision = self._state.ask_extension(value, plaintext=plaintext)
+        self._conduct.heard(decision)
+        return decision
+
+    @request_extension.validator
+    def _may_extend(self, payload: Sent) -> None:
+        outcome = self._state.extension_outcome(parse_message(ExtendRequest, received(payload).value))
+        if outcome is not Outcome.ACCEPTED:
+            raise ValueError(str(outcome))
 
     def _may(self, message: str, payload: Sent) -> None:
         parse_message(PauseRequest, received(payload).value)

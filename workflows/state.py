@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -26,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
         Decision,
         EndpointStatus,
         Evidence,
+        ExtendRequest,
         GuardStatus,
         Outcome,
         Pause,
@@ -267,6 +268,32 @@ class RotationState:
             now = workflow.now()
             self.paused = Pause(by=request.by, reason=request.reason, since=now) if message == "pause" else None
         return self._decide(message, outcome, by=request.by, reason=request.reason, plaintext=plaintext)
+
+    def ask_extension(self, payload: Any, *, plaintext: bool = False) -> Decision:
+        """The overlap ends later, if A lives long enough for that."""
+        try:
+            request = parse_message(ExtendRequest, payload)
+        except ValueError as error:
+            return self._decide("extend", Outcome.MALFORMED, reason=str(error), plaintext=plaintext)
+        outcome, reason = self.extension_outcome(request), request.reason
+        if outcome is Outcome.ACCEPTED:
+            assert self.overlap_until is not None
+            self.overlap_until += timedelta(hours=request.hours)
+            until = f"until {self.overlap_until:%Y-%m-%d %H:%M:%S} UTC"
+            reason = f"{until}: {reason}" if reason else until
+        return self._decide("extend", outcome, by=request.by, reason=reason, plaintext=plaintext)
+
+    def extension_outcome(self, request: ExtendRequest) -> Outcome:
+        """What a longer overlap would do now."""
+        if self.turn_back is not None or self.phase in FINAL:
+            return Outcome.ENDED
+        if FORWARD.index(self.phase) > FORWARD.index(Phase.OVERLAP):
+            return Outcome.OVERLAP_OVER
+        if self.overlap_until is None or self.a is None:
+            return Outcome.NO_OVERLAP_YET
+        timings = self.plan.timings
+        needed = self.overlap_until + timedelta(hours=request.hours) + timings.hold + timings.expiry_margin
+        return Outcome.ACCEPTED if needed <= self.a.not_after else Outcome.A_EXPIRES
 
     def unknown_signal(self, name: str, *, plaintext: bool) -> Decision:
         """A signal whose name no rotation knows, a misspelt one for example."""

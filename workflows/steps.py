@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from temporalio import workflow
@@ -24,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.messages import LeftoverChoice, Waiting
 
 from workflows.conduct import Conduct, TurnedBack, settle, waiting_for_gate
+from workflows.expiry import ExpiryWatch
 from workflows.guard import Guard
 from workflows.preflight import Preflight
 
@@ -44,6 +46,7 @@ class Steps:
         self._plan = conduct.state.plan
         self._soak_since: datetime | None = None
         self._preferred_at: datetime | None = None
+        self._expiry = ExpiryWatch(conduct)
 
     async def preflight(self, leftovers: LeftoverChoice) -> None:
         """Takes the leases and looks at everything; all problems are reported at once."""
@@ -51,6 +54,7 @@ class Steps:
         self._gate_now(await Preflight(self._conduct, leftovers).gate())
         assert self._state.a is not None
         self._state.record("certificate A", self._state.a.model_dump(mode="json"))
+        self._expiry.begin()
 
     async def issue(self) -> None:
         """(1) Generate CSR and sign Cert B via enterprise PKI."""
@@ -175,11 +179,15 @@ class Steps:
             )
 
     async def overlap(self) -> None:
-        """The rest of the 72-hour overlap window (guide section 1), then a fresh look."""
+        """The rest of the 72-hour overlap window (guide section 1), longer if a person wants it; then a fresh look."""
         await self._enter(Phase.OVERLAP)
-        assert self._state.overlap_until is not None
-        await self._conduct.until(self._state.overlap_until, "the end of the overlap")
-        await self._guard.fresh_look()
+        until: datetime | None = None
+        while until is None or self._extended(until):
+            assert self._state.overlap_until is not None
+            until = self._state.overlap_until
+            await self._conduct.until(until, "the end of the overlap", unless=partial(self._extended, until))
+            await self._guard.fresh_look()
+            await self._free()
 
     async def drain(self) -> None:
         """Waits until no active call is on A, twice, and every known peer was seen on B. Nobody can override it."""
@@ -206,6 +214,7 @@ class Steps:
     async def restore(self) -> None:
         """Settings as they were; the carrier may resume TLS sessions. From here there is no way back."""
         await self._enter(Phase.RESTORE)
+        self._expiry.end()
         await self._for_ever(EdgeActivities.restore, "restore the settings of")
         self._conduct.people.tell_carrier(
             "resume_resumption",
@@ -245,6 +254,9 @@ class Steps:
             self._state.done(destroyed)
         await self._enter(Phase.COMPLETED)
         self._conduct.people.alert("completed", Severity.INFO, "B is served alone, A is out of use")
+
+    def _extended(self, until: datetime) -> bool:
+        return self._state.overlap_until != until
 
     # -- parts ---------------------------------------------------------------------------------------------------
 

@@ -64,6 +64,16 @@ class StandIn:
         if payload["reason"] != "it is":
             raise ValueError("it is not paused")
 
+    @workflow.update
+    def request_extension(self, payload: Any) -> Decision:
+        reason = f"until then: {payload['hours']:g} h"
+        return Decision(at=at(1), message="extend", outcome="accepted", by=payload["by"], reason=reason)
+
+    @request_extension.validator
+    def _may_extend(self, payload: Any) -> None:
+        if payload["hours"] > 48:
+            raise ValueError("A would expire before the end of the quarantine and the plan's margin")
+
     @workflow.query
     def status(self) -> RotationStatus:
         if not self._turned:

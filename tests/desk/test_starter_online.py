@@ -154,6 +154,13 @@ class TestWithWorker:
         assert refused.exit_code == 6
         assert "it is not paused" in refused.stderr
         assert (await say("resume", name, "--reason", "it is")).stdout.strip() == "resume: accepted"
+        longer = await say("extend", name, "24", "--reason", "a holiday")
+        assert (longer.exit_code, longer.stdout.strip()) == (0, "extend: accepted")
+        assert "by 24 h as ada" in longer.stderr
+        assert (await say("extend", name, "-1")).exit_code == 2
+        too_long = await say("extend", name, "480")
+        assert too_long.exit_code == 6
+        assert "A would expire" in too_long.stderr
         wrong = await say("start", file, "--leftovers", "keep")
         assert wrong.exit_code == 2
         await say("rollback", name)

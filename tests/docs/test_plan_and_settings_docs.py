@@ -30,6 +30,7 @@ PLAN_SECTIONS: Mapping[str, type[BaseModel]] = {
     "### `[[endpoints.nodes]]`": p.Node,
     "### `[endpoints.srv]`": p.SrvPreference,
     "### `[endpoints.substitutes]`": p.Substitutes,
+    "### `[endpoints.authority]`": p.Authority,
     "### `[endpoints.observer]`": p.TrunkObserver,
     "## `[tls]`": p.TlsWindow,
     "## `[thresholds]`": p.Thresholds,
@@ -110,6 +111,8 @@ def agrees(shown: str, field: FieldInfo) -> bool:
     if isinstance(default, BaseModel):
         return shown == "table"
     text = shown.removeprefix("`").removesuffix("`")
+    if isinstance(default, tuple) and isinstance(default[0] if default else None, timedelta):
+        return [p.duration_text(one) for one in default] == tomllib.loads(f"value = {text}")["value"]
     if isinstance(default, timedelta):
         return bool(TypeAdapter(p.Duration).validate_python(text) == default)
     if isinstance(default, bool | int | float | tuple | dict):

@@ -184,6 +184,24 @@ def test_an_early_fail_is_one_that_no_further_success_could_mend(counted: Tally,
     assert success_rate("x", mended, threshold=threshold, minimum_sample=600).verdict is Verdict.FAIL
 
 
+@pytest.mark.parametrize(
+    ("counted", "verdict"),
+    [
+        (tally(600), Verdict.PASS),
+        (tally(946, timeout=1), Verdict.PASS),
+        (tally(945, timeout=1), Verdict.INCONCLUSIVE),
+        (tally(598, timeout=2), Verdict.INCONCLUSIVE),
+        (tally(590, timeout=10), Verdict.FAIL),
+        (tally(599), Verdict.INCONCLUSIVE),
+    ],
+    ids=["no failure", "one failure", "one attempt too few", "above the line, not surely", "below it", "no sample"],
+)
+def test_with_a_confidence_what_is_not_sure_is_not_decided(counted: Tally, verdict: Verdict) -> None:
+    found = success_rate("x", counted, threshold=0.995, minimum_sample=600, confidence=0.95)
+    assert found.verdict is verdict
+    assert found.expected == "≥ 99.50 % of at least 600, with 95.00 % confidence"
+
+
 # -- freshness ---------------------------------------------------------------------------------------------------------
 
 
@@ -204,6 +222,19 @@ def test_a_reading_is_usable_only_when_fresh_and_counted_throughout(changes: dic
     found = freshness(reading(**changes), now=NOW, stale_after=timedelta(seconds=60))
     assert [one.seen for one in found] == seen
     assert all(one.verdict is Verdict.INCONCLUSIVE for one in found)
+
+
+def test_samples_that_are_lost_or_doubled_on_their_way_make_a_reading_unusable() -> None:
+    whole = reading(sample(peer="192.0.2.1"), sample(peer="192.0.2.2"))
+    assert whole.damage() is None
+    lost = whole.model_copy(update={"samples": whole.samples[:1]})
+    assert lost.damage() == "1 of the 2 samples that the source told"
+    doubled = whole.model_copy(update={"samples": whole.samples + whole.samples[:1]})
+    assert doubled.damage() == "1 of 3 samples are here twice"
+    instead = whole.model_copy(update={"samples": whole.samples[:1] * 2})
+    for damaged in (lost, doubled, instead):
+        [found] = freshness(damaged, now=NOW, stale_after=timedelta(seconds=60))
+        assert (found.verdict, found.check) == (Verdict.INCONCLUSIVE, "platform figures")
 
 
 # -- SOAK --------------------------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ def look(
     widest: bool = True,
     thresholds: Thresholds | None = None,
     certificates: tuple[str, ...] | None = None,
+    setup_success: float | None = None,
 ) -> GuardFinding | None:
     return guard_endpoint(
         EAST,
@@ -48,6 +49,7 @@ def look(
         timings=TIMINGS,
         window_is_widest=widest,
         certificates=certificates,
+        setup_success=setup_success,
     )
 
 
@@ -95,6 +97,72 @@ NOTHING = seen(Tally(), peer=None)
     ],
 )
 def test_success_against_98_percent_on_every_certificate(samples: list[Sample], expected: GuardVerdict) -> None:
+    assert verdict(reading(*samples), carrier(0)) is expected
+
+
+@pytest.mark.parametrize(
+    ("usual", "calls", "expected"),
+    [
+        (None, tally(95, **{"503": 5}), GuardVerdict.BREACH),
+        (0.95, tally(95, **{"503": 5}), GuardVerdict.HEALTHY),
+        (0.95, tally(85, **{"503": 15}), GuardVerdict.HEALTHY),
+        (0.95, tally(80, **{"503": 20}), GuardVerdict.BREACH),
+        (0.95, tally(945, **{"503": 55}), GuardVerdict.HEALTHY),
+        (0.95, tally(900, **{"503": 100}), GuardVerdict.BREACH),
+        (1.0, tally(97, **{"503": 3}), GuardVerdict.BREACH),
+        (1.0, tally(98, **{"503": 2}), GuardVerdict.HEALTHY),
+        (0.999, tally(970, **{"503": 30}), GuardVerdict.BREACH),
+    ],
+    ids=[
+        "nobody knows what is usual",
+        "as usual",
+        "as chance may have it",
+        "no chance",
+        "on the line",
+        "no chance, more data",
+        "all succeeded before",
+        "all succeeded before, on the fixed line",
+        "nearly all did",
+    ],
+)
+def test_call_setups_are_held_against_what_was_usual_on_a(
+    usual: float | None, calls: Tally, expected: GuardVerdict
+) -> None:
+    assert verdict(reading(seen(tally(1000), calls)), carrier(0), setup_success=usual) is expected
+
+
+def test_a_breach_of_calls_says_what_was_usual() -> None:
+    found = look(reading(seen(tally(1000), tally(800, **{"503": 200}))), setup_success=0.95)
+    assert found is not None
+    assert found.seen == "call setups: 800 of 1000 (80.00 %): 200 × 503, below 94.50 % (on A before: 95.00 %)"
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        ([seen(tally(50), sha256=A), seen(tally(0, timeout=20))], GuardVerdict.BREACH),
+        ([seen(tally(50), sha256=A), seen(tally(0, timeout=10, handshake_failure=10))], GuardVerdict.BREACH),
+        ([seen(tally(50), sha256=A), seen(tally(0, timeout=19))], GuardVerdict.QUIET),
+        ([seen(tally(1), sha256=B, peer=None), seen(tally(0, timeout=20))], GuardVerdict.QUIET),
+        ([seen(tally(50), tally(0, **{"403": 20}))], GuardVerdict.BREACH),
+        ([seen(tally(50), tally(1, **{"403": 20}))], GuardVerdict.QUIET),
+        ([seen(tally(50)), seen(tally(0, timeout=20), sha256=None)], GuardVerdict.QUIET),
+        ([seen(tally(50)), seen(tally(0, timeout=20), synthetic=True)], GuardVerdict.QUIET),
+    ],
+    ids=[
+        "timeouts on B alone",
+        "of several causes",
+        "one too few",
+        "one success between",
+        "INVITEs refused after good handshakes",
+        "one call was answered",
+        "no certificate was shown",
+        "our own probes",
+    ],
+)
+def test_failures_in_a_row_are_a_breach_before_the_sample_is_there(
+    samples: list[Sample], expected: GuardVerdict
+) -> None:
     assert verdict(reading(*samples), carrier(0)) is expected
 
 
@@ -148,7 +216,7 @@ def test_a_breach_is_called_in_the_first_window_that_shows_it() -> None:
         ([seen(tally(0, unknown_ca=5))], GuardVerdict.BREACH),
         ([seen(tally(0, unknown_ca=4))], GuardVerdict.QUIET),
         ([seen(tally(0, unknown_ca=3, bad_certificate=2))], GuardVerdict.BREACH),
-        ([seen(tally(0, timeout=50))], GuardVerdict.QUIET),
+        ([seen(tally(0, timeout=19))], GuardVerdict.QUIET),
         ([seen(tally(1, unknown_ca=5))], GuardVerdict.QUIET),
         ([seen(tally(0, unknown_ca=5), peer="203.0.113.66")], GuardVerdict.QUIET),
         ([seen(tally(0, unknown_ca=5), synthetic=True)], GuardVerdict.QUIET),

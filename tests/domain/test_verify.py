@@ -67,6 +67,53 @@ def verify(*readings: Reading, baseline: Reading | None = BASELINE, endpoint: En
     return combine("verify", found, NOW)
 
 
+by_peer = st.lists(
+    st.tuples(st.integers(0, 900), st.integers(0, 40)).map(lambda p: (tally(p[0], timeout=p[1]), tally(p[0]))),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(by_peer, st.data())
+def test_no_reordering_doubling_or_loss_of_samples_turns_what_is_no_pass_into_one(
+    counted: list[tuple[Tally, Tally]], data: st.DataObject
+) -> None:
+    samples = [
+        ON_B.model_copy(update={"handshakes": one, "call_setups": calls, "peer": f"192.0.2.{number}"})
+        for number, (one, calls) in enumerate(counted, 10)
+    ]
+    everybody = EAST.model_copy(update={"peers": tuple(one.peer for one in samples)})
+    whole, told = platform(*samples), carrier(ON_B)
+    before = verify(whole, told, endpoint=everybody)
+    drawn = data.draw(st.lists(st.sampled_from(samples), max_size=8))
+    after = verify(whole.model_copy(update={"samples": tuple(drawn)}), told, endpoint=everybody)
+    if before.verdict is not Verdict.PASS:
+        assert after.verdict is not Verdict.PASS
+    in_another_order = data.draw(st.permutations(samples))
+    reordered = whole.model_copy(update={"samples": tuple(in_another_order)})
+    assert verify(reordered, told, endpoint=everybody).verdict is before.verdict
+
+
+def test_what_was_usual_before_the_rotation_stands_in_for_a_baseline_that_is_too_small() -> None:
+    calls = with_calls(tally(960, **{"503": 40}))
+
+    def judged(usual: float | None) -> Verdict:
+        found = verify_findings(
+            EAST,
+            (platform(calls), carrier(calls)),
+            sha256_a=A,
+            sha256_b=B,
+            baseline=None,
+            thresholds=THRESHOLDS,
+            now=NOW,
+            timings=TIMINGS,
+            setup_success=usual,
+        )
+        return combine("verify", found, NOW).verdict
+
+    assert [judged(None), judged(0.97), judged(0.963)] == [Verdict.FAIL, Verdict.FAIL, Verdict.PASS]
+
+
 def with_handshakes(counted: Tally) -> Sample:
     return ON_B.model_copy(update={"handshakes": counted})
 

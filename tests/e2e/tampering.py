@@ -54,6 +54,10 @@ class TamperedAdapters(Adapters):
         """As the registry's."""
         return cast(MetricSource, _Tampered(self, "metrics", super().metrics(profile)))
 
+    def metric_source(self, profile: str) -> MetricSource:
+        """As the registry's."""
+        return cast(MetricSource, _Tampered(self, "metric_source", super().metric_source(profile)))
+
     def carrier(self, profile: str) -> Carrier:
         """As the registry's."""
         return cast(Carrier, _Tampered(self, "carrier", super().carrier(profile)))
