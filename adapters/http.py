@@ -62,10 +62,12 @@ class Http:
         auth: httpx.Auth | None = None,
         accept: Collection[int] = (),
         secret_path: bool = False,
+        only_asks: bool = False,
     ) -> httpx.Response:
         """The answer, if it is a success (2xx) or one of the statuses in `accept`; it is complete within the timeout.
 
         `content` is a body as it is sent, `json` and `form` are encoded. With `secret_path` no failure shows the path.
+        `only_asks` marks a POST that changes nothing, so that it may also be sent when the time to write is over.
 
         Raises `Unreachable`, `TlsUntrusted`, `CredentialsRefused` (401), `PermissionMissing` (403), `ConcurrentEdit`
         (409), `TooLate` (a write of an activity that has outlived its time), `Throttled` (429, 503 with `Retry-After`),
@@ -81,7 +83,7 @@ class Http:
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError, TypeError) as error:
             failure = of_transport(error, where=f"{self.label} {method}", host="the URL", ca_file=self._ca_file)
         else:
-            if method not in READS:
+            if method not in READS and not only_asks:
                 ensure_in_time(place(self.label, request))
             try:
                 async with asyncio.timeout(self._timeout_s):

@@ -100,7 +100,7 @@ class DatadogApi:
         }
         keys = self._keys()
         response = await self._http.send(
-            "POST", f"{self._base}/api/v2/query/timeseries", json=body, headers=keys, accept=_REFUSALS
+            "POST", f"{self._base}/api/v2/query/timeseries", json=body, headers=keys, accept=_REFUSALS, only_asks=True
         )
         response = _without(response, keys)
         if not response.is_success:

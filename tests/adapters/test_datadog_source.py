@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adapters.fence import acting_within
 from adapters.metrics.datadog import tag_value
 from adapters.metrics.increase import moment_of
 from domain.errors import (
@@ -83,9 +84,10 @@ async def test_all_queries_go_out_in_one_request_filled_in_and_aligned() -> None
 
 async def test_a_long_window_gets_longer_intervals() -> None:
     at = -T0 // 1000 % 80
-    double = DatadogDouble([Series(0, ((at, 1),)), Series(1, ((at, 1),)), started(at, at + 80)])
+    double = DatadogDouble([Series(0, ((at, 1),)), Series(1, ((at, 1),)), started(at - 80, at, at + 80)])
     found = await source(double).samples(endpoint(), SINCE, SINCE + timedelta(hours=6))
     assert found.samples[0].handshakes.attempts == 2
+    assert found.counters_since is None, "80 s between two long intervals are no pause"
     assert double.asked[0]["interval"] == 80_000
     assert (double.asked[0]["to"] - double.asked[0]["from"]) / 80_000 < 300
     assert double.asked[0]["from"] % 80_000 == 0
@@ -109,6 +111,16 @@ async def test_intervals_are_summed_per_certificate_direction_and_peer() -> None
     assert by_peer["198.51.100.7"].synthetic
     assert found.read_at == moment_of(T0 / 1000 + 50)
     assert found.counters_since is None
+
+
+async def test_a_tag_that_a_series_does_not_have_is_absent() -> None:
+    found = await reading(
+        OK, Series(1, ((0, 2),), ("direction:inbound", "peer:N/A", "certificate:N/A", "cause:n/a")), started(0)
+    )
+    (sample,) = found.samples
+    assert (sample.peer, sample.sha256, sample.handshakes.failures) == (None, None, {"failed": 2})
+    with pytest.raises(UnexpectedAnswer, match="does not tell its direction"):
+        await reading(OK, Series(1, ((0, 2),), ("direction:N/A",)), started(0))
 
 
 async def test_what_was_counted_before_the_window_or_after_it_does_not_count() -> None:
@@ -152,6 +164,11 @@ async def test_neighbouring_windows_add_up_whatever_the_order_of_the_answer(
         bad.append(sum(sum(sample.handshakes.failures.values()) for sample in samples))
     assert good[0] == good[1] + good[2] == sum(number or 0 for number in numbers)
     assert bad[0] == bad[1] + bad[2] == 6
+
+
+async def test_asking_is_no_write_that_could_come_too_late() -> None:
+    with acting_within(-1.0):
+        assert (await reading(OK, BAD, started(0))).samples
 
 
 # -- no data is not success --------------------------------------------------------------------------------------------

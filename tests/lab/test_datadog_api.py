@@ -101,6 +101,15 @@ async def test_counts_come_in_intervals_with_null_where_another_series_has_a_val
     assert answer["values"] == [[None, 1], [1, None]]
 
 
+async def test_what_a_query_does_not_group_by_is_summed_up(desk: Desk) -> None:
+    desk.happens(1)
+    desk.happens(2, sha256="cd" * 32)
+    answer = await desk.ask("sum:sip.handshakes.ok{trunk:eu} by {direction}.as_count()")
+    assert (answer["series"][0]["group_tags"], answer["values"]) == (["direction:inbound"], [[2]])
+    answer = await desk.ask("sum:sip.handshakes.ok{trunk:eu}.as_count()")
+    assert (answer["series"][0]["group_tags"], answer["values"]) == ([], [[2]])
+
+
 async def test_the_start_time_is_told_in_every_interval_up_to_now(desk: Desk) -> None:
     desk.now = BEGIN + timedelta(seconds=25)
     answer = await desk.ask("max:sip.start_time{trunk:eu} by {host}", **{"from": T0 - 30_000})
