@@ -21,6 +21,7 @@ import httpx
 import pytest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
 
 from adapters.probe.base import ProbeTarget
 from adapters.registry import Adapters
@@ -258,10 +259,24 @@ async def staged(
     adapters = build(settings)
     stage = Stage(client, lab, settings, adapters, (lab.directory / "plan.toml").read_text())
     try:
-        async with build_worker(client, adapters):
+        async with _running(build_worker(client, adapters)):
             try:
                 yield stage
             finally:
                 await stage.end()
     finally:
         await adapters.close()
+
+
+@contextlib.asynccontextmanager
+async def _running(worker: Worker) -> AsyncIterator[None]:
+    """A worker that polls. The SDK waits without limit for a workflow whose thread was interrupted; a test does not."""
+    running = asyncio.create_task(worker.run())
+    try:
+        yield
+    finally:
+        ending = asyncio.create_task(worker.shutdown())
+        done, _ = await asyncio.wait([ending], timeout=PATIENCE_S)
+        if not done:
+            raise AssertionError(f"the worker did not end within {PATIENCE_S:.0f} s: a workflow's thread holds it up")
+        await running

@@ -179,6 +179,20 @@ async def rolled_back_while_paused(recording: Recording) -> None:
 
 
 @path()
+async def overlap_extended(recording: Recording) -> None:
+    """By a signal before the overlap, by an update in it."""
+    longer = {"hours": 0.001, **BY}
+    rotation = await recording.start("overlap-extended")
+    await rotation.reaches("SOAK")
+    await rotation.handle.signal("extend", longer)
+    await rotation.reaches("OVERLAP")
+    await rotation.handle.execute_update("request_extension", longer)
+    await rotation.reaches("DRAIN")
+    await rotation.handle.signal("rollback", BY)
+    await _ends(rotation, "RolledBack")
+
+
+@path()
 async def overridden_gate(recording: Recording) -> None:
     """ADOPT cannot be decided in its time, and a person decides."""
     short = ('adopt_window = "5s"', 'adopt_window = "50ms"\nadopt_deadline = "2s"')
@@ -212,6 +226,15 @@ async def blind_guard(recording: Recording) -> None:
     recording.stage.lab.fault("metrics-empty", on=False)
     await rotation.shows(lambda s: s.guard and s.guard.verdict is not GuardVerdict.BLIND, "the guard to see again")
     await rotation.handle.signal("rollback", BY)
+    await _ends(rotation, "RolledBack")
+
+
+@path()
+async def rolled_back_when_blind_for_too_long(recording: Recording) -> None:
+    patience = (LONG_OVERLAP[0], f'{LONG_OVERLAP[1]}\nblind_rollback_after = "2s"')
+    rotation = await recording.start("rolled-back-when-blind-for-too-long", patience)
+    await rotation.reaches("OVERLAP")
+    recording.stage.lab.fault("metrics-empty")
     await _ends(rotation, "RolledBack")
 
 
