@@ -10,6 +10,7 @@ from temporalio import activity
 
 from activities.baseline import EndpointBaseline, EndpointExamined
 from activities.capabilities import capability_findings
+from activities.clocks import beside, measure_clocks
 from activities.observing import Observing
 from activities.readings import Readings
 from adapters.dns.base import SrvSet
@@ -65,20 +66,21 @@ class PreflightActivities:
 
     @activity.defn
     async def examine_worker(self, run: Run) -> WorkerExamined:
-        """The plan against this worker's profiles; the PKI and custody that it names; who is told."""
+        """The plan against this worker's profiles; the PKI and custody that it names; who is told; its own clock."""
         plan = run.plan
-        findings = [
-            *await self._look("lab limits", None, lambda: self._limits(plan)),
-            *await self._look("PKI", None, lambda: self._pki(plan)),
-            *await self._look("key custody", None, lambda: self._custody(plan)),
-            *await self._look("notifications", None, lambda: self._notifications(plan)),
-        ]
         physical: dict[str, str] = {}
-        for endpoint in plan.endpoints:
-            findings += await self._look("trunk id", endpoint, partial(self._identity, endpoint, physical))
+        async with beside(measure_clocks(self._adapters, clock=self._clock)) as clocks:
+            findings = [
+                *await self._look("lab limits", None, lambda: self._limits(plan)),
+                *await self._look("PKI", None, lambda: self._pki(plan)),
+                *await self._look("key custody", None, lambda: self._custody(plan)),
+                *await self._look("notifications", None, lambda: self._notifications(plan)),
+            ]
+            for endpoint in plan.endpoints:
+                findings += await self._look("trunk id", endpoint, partial(self._identity, endpoint, physical))
+            findings += (await clocks).findings()
         later = "not part of this version"
         findings += [
-            not_checked("clock drift (NTP)", later),
             not_checked("carrier cipher suites", later),
             not_checked("trust stores", later),
         ]
@@ -86,10 +88,19 @@ class PreflightActivities:
 
     @activity.defn
     async def examine_endpoint(self, look: EndpointLook) -> EndpointExamined:
-        """Access, the trunk's settings, A as every node serves it, other users of A, SRV records, the carrier."""
+        """Access, the trunk's settings, A as every node serves it, other users of A, SRV, the carrier, clocks."""
         plan = look.run.plan
         endpoint = plan.endpoint(look.endpoint)
         state = _Examined(look)
+        async with beside(measure_clocks(self._adapters, [endpoint], self._clock)) as clocks:
+            findings = await self._examined(plan, endpoint, state)
+            findings += (await clocks).findings(worker=False)
+        baseline = state.baseline(endpoint)
+        return EndpointExamined(
+            findings=tuple(findings), a=state.a, a_pem=state.a_pem, baseline=baseline if state.a else None
+        )
+
+    async def _examined(self, plan: Plan, endpoint: Endpoint, state: _Examined) -> list[Finding]:
         findings = await self._look("platform", endpoint, lambda: self._platform(plan, endpoint, state))
         if state.edge is not None:
             findings += await self._look("listener", endpoint, lambda: self._nodes(plan, endpoint, state))
@@ -104,10 +115,7 @@ class PreflightActivities:
             observing = Observing(self._adapters, endpoint, self._clock)
             findings += await self._look("observer", endpoint, observing.begin)
             findings += await self._look(TRUSTED, endpoint, lambda: observing.trust(plan.certificate.ca))
-        baseline = state.baseline(endpoint)
-        return EndpointExamined(
-            findings=tuple(findings), a=state.a, a_pem=state.a_pem, baseline=baseline if state.a else None
-        )
+        return findings
 
     # -- the looks -----------------------------------------------------------------------------------------------
 

@@ -29,7 +29,8 @@ from adapters.observers.base import Observer
 from adapters.observers.genesys import GenesysObserver
 from adapters.pki.base import CertificateAuthority
 from adapters.pki.vault import VaultAuthority
-from adapters.probe.base import Prober
+from adapters.probe.base import Prober, TimeServers
+from adapters.probe.ntp import NtpServers
 from adapters.probe.sip_tls import SipTlsProber
 from domain.errors import SettingsInvalid
 from settings import (
@@ -137,6 +138,10 @@ class Adapters:
         if self._prober is None:
             self._prober = SipTlsProber(self.settings.probe, self._trust_anchors())
         return self._prober
+
+    def time_servers(self) -> TimeServers | None:
+        """The NTP servers of `[ntp]`; None without that section."""
+        return NtpServers(self.settings.ntp) if self.settings.ntp is not None else None
 
     def page_of(self, namespace: str, workflow_id: str, run_id: str) -> str | None:
         """A workflow's page in the Web UI, if the settings say where that is."""

@@ -28,6 +28,7 @@ STYLES = {
     Verdict.INCONCLUSIVE: "yellow",
     Verdict.ERROR: "bold red",
     Verdict.NOT_CHECKED: "dim",
+    Verdict.WARN: "yellow",
 }
 
 

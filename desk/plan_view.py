@@ -63,7 +63,7 @@ def dry_run_view(dry_run: DryRun) -> RenderableType:
     """Every check of PREFLIGHT with its verdict, and until when A is valid."""
     gate = dry_run.gate
     verdict = Text.assemble(("PREFLIGHT ", "bold"), (gate.verdict.value, STYLES[gate.verdict]))
-    failed = sum(f.verdict not in (Verdict.PASS, Verdict.NOT_CHECKED) for f in gate.findings)
+    failed = sum(f.verdict not in (Verdict.PASS, Verdict.NOT_CHECKED, Verdict.WARN) for f in gate.findings)
     if failed:
         verdict.append(f"  {failed} finding{'s' if failed > 1 else ''}: the rotation would not start")
     parts: list[RenderableType] = [verdict, findings_table(gate.findings)]

@@ -27,13 +27,17 @@ from domain.texts import Readable
 
 
 class Verdict(StrEnum):
-    """What a gate says. NOT_CHECKED is shown for what this version does not look at; it never counts as PASS."""
+    """What a gate says. NOT_CHECKED is shown for what this version does not look at; it never counts as PASS.
+
+    WARN is of findings alone: something is not as it should be, and stops nothing.
+    """
 
     PASS = "PASS"
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
     ERROR = "ERROR"
     NOT_CHECKED = "NOT_CHECKED"
+    WARN = "WARN"
 
 
 BY_CARRIER = "the platform does not tell; the plan names the carrier's figures as the substitute"
@@ -77,6 +81,11 @@ class GateResult(Record):
         deciding = [f for f in self.findings if f.verdict in wanted] or list(self.findings)
         return "; ".join(f.text() for f in deciding) or "nothing was measured"
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was found and stops nothing, for people, one line each."""
+        return tuple(f.text() for f in self.findings if f.verdict is Verdict.WARN)
+
 
 _ORDER = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE)
 
@@ -84,7 +93,7 @@ _ORDER = (Verdict.FAIL, Verdict.ERROR, Verdict.INCONCLUSIVE)
 def combine(gate: str, findings: Iterable[Finding], at: datetime) -> GateResult:
     """The verdict of a gate over its findings: the worst wins, and without a single PASS nothing passes.
 
-    NOT_CHECKED findings are shown and do not take part.
+    NOT_CHECKED and WARN findings are shown and do not take part.
     """
     all_findings = tuple(findings)
     verdict = next((v for v in _ORDER if any(f.verdict is v for f in all_findings)), None)

@@ -42,6 +42,7 @@ OPERATIONS_KINDS = (
     "watching_again",
     "inconclusive",
     "waiting_for_approval",
+    "preflight_warning",
     "turning_back",
     "rolled_back",
     "rollback_over_budget",

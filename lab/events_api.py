@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 from starlette.requests import Request
@@ -58,6 +59,7 @@ class EventsApi:
             Route("/lab/node", self._node, methods=["POST"]),
             Route("/lab/persistent", self._persistent, methods=["POST"]),
             Route("/lab/clock", self._clock, methods=["POST"]),
+            Route("/lab/ntp", self._ntp, methods=["POST"]),
             Route("/lab/operator-edit", self._operator_edit, methods=["POST"]),
             Route("/lab/dormant", self._dormant, methods=["POST"]),
             Route("/lab/observer", self._observer, methods=["POST"]),
@@ -92,6 +94,18 @@ class EventsApi:
         body = await read_object(request, {"service": service, "ahead_s": _OFFSET})
         self._world.set_skew(body["service"], timedelta(seconds=body["ahead_s"]))
         return JSONResponse(body)
+
+    async def _ntp(self, request: Request) -> Response:
+        """Puts the NTP server's clock ahead or behind, or has it say that it is not synchronised, or nothing."""
+        fields = {
+            "ahead_s": optional(_OFFSET),
+            "stratum": optional(whole_number(0, 16)),
+            "leap": optional(whole_number(0, 3)),
+            "answers": optional(FLAG),
+        }
+        body = await read_object(request, fields)
+        manners = self._world.ntp.manners = replace(self._world.ntp.manners, **body)
+        return JSONResponse({name: getattr(manners, name) for name in fields})
 
     async def _operator_edit(self, request: Request) -> Response:
         """Changes fields of a trunk as an operator would: now, or between the next writer's read and its write."""

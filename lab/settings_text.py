@@ -20,6 +20,7 @@ class Addresses:
     carrier: str
     datadog: str
     dns: tuple[str, int]
+    ntp: tuple[str, int]
     web_ui: str
     observer: str | None = None
 
@@ -31,6 +32,7 @@ def settings_text(directory: Path, addresses: Addresses, role_id: str) -> str:
         return json.dumps(str(directory / name), ensure_ascii=False)
 
     dns_server, dns_port = addresses.dns
+    ntp_server, ntp_port = addresses.ntp
     return f"""\
 identity = "demo"
 web_ui = {json.dumps(addresses.web_ui)}
@@ -108,6 +110,9 @@ timeout = "2s"
 client_certificate_file = {file("prober.pem")}
 client_key_file = {file("prober.key")}
 rate_per_endpoint = 10.0
+
+[ntp]
+servers = ["{ntp_server}:{ntp_port}"]
 """
 
 

@@ -48,6 +48,7 @@ from lab.lab_names import (
     TSIG_KEY,
 )
 from lab.ledger import Ledger
+from lab.ntp_server import NtpServer
 from lab.plan_text import Speed, plan_text
 from lab.promise import PromiseCheck
 from lab.resolver import Resolver
@@ -254,6 +255,7 @@ class _Starting:
             promise=promise,
             log=log,
             external=external,
+            ntp=NtpServer(),
         )
 
     def _carrier(self, trunks: dict[str, Trunk]) -> Carrier:
@@ -359,6 +361,8 @@ async def _start_services(stack: contextlib.AsyncExitStack, starting: _Starting,
         _run_until_stopped(stack, observer.pinger.run())
     monitoring = monitoring_of(world, starting.secrets)
     exposition = await _serve(stack, HttpService(monitoring.exposition.application))
+    stack.push_async_callback(world.ntp.stop)
+    await world.ntp.start()
     addresses = Addresses(
         vault=starting.vault.address,
         genesys=await _serve(stack, HttpService(genesys_api.application)),
@@ -366,6 +370,7 @@ async def _start_services(stack: contextlib.AsyncExitStack, starting: _Starting,
         carrier=await _serve(stack, HttpService(world.carrier_api.application)),
         datadog=await _serve(stack, HttpService(monitoring.datadog.application)),
         dns=(dns.address, dns.port),
+        ntp=(world.ntp.address, world.ntp.port),
         web_ui=starting.options.web_ui,
         observer=observer_url,
     )
@@ -382,6 +387,7 @@ async def _start_services(stack: contextlib.AsyncExitStack, starting: _Starting,
         "exposition": f"{exposition}/metrics",
         "observer": addresses.observer,
         "dns": {"address": dns.address, "port": dns.port},
+        "ntp": {"address": world.ntp.address, "port": world.ntp.port},
         "trunks": {
             GENESYS: {
                 "address": ADDRESS,

@@ -13,6 +13,7 @@ from lab.carrier_api import CarrierApi
 from lab.dns_zone import Zone
 from lab.external_trunks import ExternalTrunks
 from lab.faults import Faults
+from lab.ntp_server import NtpServer
 from lab.promise import PromiseCheck
 from lab.tokens import Tokens
 from lab.trunk import Trunk
@@ -37,6 +38,7 @@ class World:
     promise: PromiseCheck
     log: RequestLog
     external: ExternalTrunks
+    ntp: NtpServer
     observer: Observer | None = None
     facts: dict[str, object] = field(default_factory=dict)
 

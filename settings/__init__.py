@@ -24,6 +24,7 @@ from settings.metrics import (
     PrometheusQueries,
 )
 from settings.notify import NotifyProfile, PagerDutyProfile, SlackProfile, SmtpProfile, WebhookProfile
+from settings.ntp import NtpSettings, host_and_port
 from settings.own_edges import (
     FilesSource,
     HaproxyHost,
@@ -74,6 +75,7 @@ __all__ = [
     "MetricQueries",
     "MetricsProfile",
     "NotifyProfile",
+    "NtpSettings",
     "PagerDutyProfile",
     "PlatformProfile",
     "PortCanary",
@@ -94,6 +96,7 @@ __all__ = [
     "VaultKvProfile",
     "VaultPkiProfile",
     "WebhookProfile",
+    "host_and_port",
     "load_settings",
     "must_be_https",
 ]

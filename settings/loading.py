@@ -20,6 +20,7 @@ from domain.validation import describe_problems
 from settings.clouds import CxoneProfile, GenesysObserverProfile, GenesysProfile
 from settings.metrics import MetricsProfile
 from settings.notify import NotifyProfile
+from settings.ntp import NtpSettings
 from settings.own_edges import HaproxyProfile, KamailioProfile
 from settings.services import (
     CarrierProfile,
@@ -52,6 +53,7 @@ class Settings(BaseSettings):
     metrics: dict[str, MetricsProfile] = {}
     notify: dict[str, NotifyProfile] = {}
     probe: ProbeSettings = ProbeSettings()
+    ntp: NtpSettings | None = None
     identity: str | None = Field(default=None, description="who approves; default: the operating-system user")
     web_ui: str | None = Field(default=None, description="base URL of the Temporal Web UI, for links")
 

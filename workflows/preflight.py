@@ -9,6 +9,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from activities.baseline import EndpointExamined
     from activities.preflight import EndpointLook, PreflightActivities
+    from adapters.notify.base import Severity
     from domain.gates import Finding, GateResult, Verdict, combine
     from domain.rotation import Cause, short
     from workflows.messages import LeftoverChoice
@@ -94,7 +95,18 @@ class Preflight:
                     raise TurnedBack
                 self._state.baselines[one.baseline.endpoint] = one.baseline
                 self._state.a, self._state.a_pem = one.a, one.a_pem
+            self._warn(result)
         return result
+
+    def _warn(self, result: GateResult) -> None:
+        """Not in a history from before there were warnings: its findings have none, so that it replays."""
+        if result.warnings:
+            self._conduct.people.alert(
+                "preflight_warning",
+                Severity.WARNING,
+                "; ".join(result.warnings),
+                "mend what the text names",
+            )
 
 
 def _all_leased(findings: Sequence[Finding]) -> bool:

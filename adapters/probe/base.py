@@ -1,4 +1,4 @@
-"""The role `Prober`: our own fresh TLS handshakes, SIP OPTIONS and test calls towards one address."""
+"""The roles `Prober`: our own fresh TLS handshakes, SIP OPTIONS, test calls towards one address; and `TimeServers`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from domain.clocks import ClockLimits, NtpTime
 from domain.handshakes import Record
 
 
@@ -65,4 +66,17 @@ class Prober(Protocol):
 
     async def probe(self, target: ProbeTarget) -> ProbeResult:
         """A fresh handshake (never resumed), then SIP OPTIONS, then a test call where the target names one."""
+        ...
+
+
+class TimeServers(Protocol):
+    """The servers whose time is taken for true. They are asked, and no clock is set."""
+
+    @property
+    def limits(self) -> ClockLimits:
+        """How far a clock may be off."""
+        ...
+
+    async def time(self) -> NtpTime:
+        """This worker's clock against all servers. Raises `Unreachable` when none gives a usable time."""
         ...

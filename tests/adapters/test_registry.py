@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from adapters.observers.genesys import GenesysObserver
 from adapters.pki.vault import VaultAuthority
 from adapters.probe.sip_tls import SipTlsProber
 from adapters.registry import Adapters
-from domain.errors import SettingsInvalid
+from domain.clocks import ClockLimits
+from domain.errors import SettingsInvalid, Unreachable
 from settings import Settings
 from tests.adapters.trunk_leaves import root
 
@@ -215,6 +217,16 @@ def test_the_probers_own_roots_come_first(sections: dict[str, Any], tmp_path: Pa
     sections["pki"]["enterprise"]["trust_anchor_file"] = tmp_path / "absent.pem"
     sections["probe"] = {"trust_anchor_file": own}
     assert isinstance(registry(sections).prober(), SipTlsProber)
+
+
+async def test_time_servers_are_those_of_the_settings_and_none_without_the_section(sections: dict[str, Any]) -> None:
+    assert registry(sections).time_servers() is None
+    sections["ntp"] = {"servers": ["127.0.0.1:9"], "timeout": "100ms", "warn_above": "30s"}
+    servers = registry(sections).time_servers()
+    assert servers is not None
+    assert servers.limits == ClockLimits(warn_above=timedelta(seconds=30))
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9: "):
+        await servers.time()
 
 
 def test_settings_stay_at_hand(sections: dict[str, Any]) -> None:

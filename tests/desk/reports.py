@@ -70,7 +70,7 @@ def status(phase: Phase = Phase.SOAK, **changes: Any) -> RotationStatus:
         ),
         "guard": GuardStatus(verdict=GuardVerdict.HEALTHY, text="612 of 612", at=at(30)),
         "gates": (passed_gate(),),
-        "not_checked": ("clock drift (NTP)",),
+        "not_checked": ("trust stores",),
     }
     return RotationStatus(**{**fields, **changes})
 

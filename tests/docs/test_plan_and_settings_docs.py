@@ -70,6 +70,7 @@ SETTINGS_SECTIONS: Mapping[str, type[BaseModel]] = {
     "## `[notify.<name>]`, kind `pagerduty`": s.PagerDutyProfile,
     "## `[notify.<name>]`, kind `smtp`": s.SmtpProfile,
     "## `[probe]`": s.ProbeSettings,
+    "## `[ntp]`": s.NtpSettings,
 }
 
 

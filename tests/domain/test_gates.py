@@ -53,6 +53,9 @@ def finding(verdict: Verdict) -> Finding:
         ([Verdict.NOT_CHECKED], Verdict.INCONCLUSIVE),
         ([Verdict.PASS], Verdict.PASS),
         ([Verdict.PASS, Verdict.NOT_CHECKED], Verdict.PASS),
+        ([Verdict.WARN], Verdict.INCONCLUSIVE),
+        ([Verdict.PASS, Verdict.WARN], Verdict.PASS),
+        ([Verdict.WARN, Verdict.FAIL], Verdict.FAIL),
         ([Verdict.PASS, Verdict.INCONCLUSIVE], Verdict.INCONCLUSIVE),
         ([Verdict.PASS, Verdict.ERROR, Verdict.INCONCLUSIVE], Verdict.ERROR),
         ([Verdict.PASS, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.FAIL], Verdict.FAIL),
@@ -68,7 +71,7 @@ def test_one_more_finding_never_turns_a_gate_that_does_not_pass_into_one_that_do
 ) -> None:
     before = combine("soak", [finding(part) for part in parts], NOW).verdict
     after = combine("soak", [finding(part) for part in [*parts, more]], NOW).verdict
-    undecided_for_want_of_findings = not set(parts) - {Verdict.NOT_CHECKED}
+    undecided_for_want_of_findings = not set(parts) - {Verdict.NOT_CHECKED, Verdict.WARN}
     assert before is Verdict.PASS or after is not Verdict.PASS or undecided_for_want_of_findings
 
 

@@ -19,6 +19,7 @@ def lab(lab: LabProcess) -> Iterator[LabProcess]:
     yield lab
     for service in ("genesys", "cxone", "carrier"):
         lab.post("/lab/clock", {"service": service, "ahead_s": 0})
+    lab.post("/lab/ntp", {"ahead_s": 0})
 
 
 @pytest.mark.parametrize(("service", "ahead_s", "words"), [("genesys", 600, "in the future"), ("cxone", -600, "s old")])
@@ -68,3 +69,32 @@ async def test_a_carrier_whose_clock_is_off_decides_nothing_until_it_is_right(st
     status = await rotation.status()
     verify = next(gate for gate in reversed(status.gates) if gate.gate == "verify")
     assert (verify.verdict, verify.overridden_by) == (Verdict.PASS, None)
+
+
+async def test_a_drift_beyond_five_minutes_is_refused_before_anything_is_changed(stage: Stage) -> None:
+    stage.lab.post("/lab/clock", {"service": "carrier", "ahead_s": 432})
+    rotation = await stage.start()
+    failed = await rotation.fails()
+    assert failed.type == "Aborted"
+    words = "genesys: clock of the carrier: the carrier's clock (carrier-lab) is 7 min 12 s ahead of NTP"
+    assert words in str(failed)
+    assert "have the carrier synchronise its SIP proxies by NTP" in str(failed)
+    status = await rotation.status()
+    [preflight] = status.gates
+    refused = {finding.check for finding in preflight.findings if finding.verdict is Verdict.FAIL}
+    assert refused == {"clock of the carrier"}
+    assert stage.lab.as_found()
+
+
+async def test_a_drift_beyond_90_seconds_is_told_and_the_rotation_goes_on(stage: Stage) -> None:
+    stage.lab.post("/lab/ntp", {"ahead_s": 100})
+    rotation = await stage.start()
+    status = await rotation.reaches("ISSUE")
+    [alert] = [alert for alert in status.alerts if alert.kind == "preflight_warning"]
+    for whose in ("worker's clock", "platform's clock (genesys-lab)", "carrier's clock (carrier-lab)"):
+        assert f"the {whose} is 100 s behind NTP" in alert.summary
+    preflight = next(gate for gate in status.gates if gate.gate == "preflight")
+    assert preflight.verdict is Verdict.PASS
+    assert len(preflight.warnings) == 5, "of the worker, two platforms, and the carrier of two trunks"
+    await rotation.shows(lambda s: any(a.kind == alert.kind and a.delivered for a in s.alerts), "the alert delivered")
+    assert "preflight_warning" in {one["kind"] for one in stage.lab.get("/lab/inbox")["alerts"]}

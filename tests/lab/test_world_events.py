@@ -11,6 +11,8 @@ from typing import Any
 import hvac
 import pytest
 
+from adapters.probe.ntp import NtpServers
+from domain.errors import Unreachable
 from domain.plan import parse_plan
 from lab import vault_setup
 from lab.bao import Bao
@@ -20,6 +22,7 @@ from lab.tls_stream import TlsStream
 from lab.vault_setup import SIGNING_MOUNT, IssuedCertificate
 from lab.wire_time import now, parse_time, time_text
 from lab.world import WorldOptions
+from settings import NtpSettings
 from tests.lab.lab_client import LabClient, lab_client
 from tests.lab.waiting import until
 
@@ -263,6 +266,21 @@ async def test_a_clock_that_is_off_stamps_answers_and_counters(lab: LabClient) -
     assert abs(now() - lab.world.carrier.ledger("genesys").now() - ahead) < minute
 
 
+async def test_the_ntp_server_is_told_how_to_answer(lab: LabClient) -> None:
+    where = lab.facts["ntp"]
+    assert f'servers = ["{where["address"]}:{where["port"]}"]' in (lab.directory / "settings.toml").read_text()
+    settings = NtpSettings(servers=(f"{where['address']}:{where['port']}",))
+    assert abs((await NtpServers(settings).time()).ahead_s or 99) < 1
+    said = await lab.control("/lab/ntp", {"ahead_s": -100, "stratum": 2})
+    assert said == {"ahead_s": -100, "stratum": 2, "leap": 0, "answers": True}
+    found = await NtpServers(settings).time()
+    assert found.ahead_s == pytest.approx(100, abs=1)
+    assert [one.stratum for one in found.answered] == [2]
+    assert (await lab.control("/lab/ntp", {"leap": 3}))["ahead_s"] == -100
+    with pytest.raises(Unreachable, match="not synchronised"):
+        await NtpServers(settings).time()
+
+
 # An operator
 
 
@@ -298,6 +316,8 @@ async def test_what_cannot_happen_is_refused(lab: LabClient) -> None:
         ("/lab/node", {"trunk": "genesys", "node": "genesys-1", "up": True, "resync_after_s": "soon"}),
         ("/lab/clock", {"service": "dns", "ahead_s": 5}),
         ("/lab/clock", {"service": "carrier", "ahead_s": 0.5}),
+        ("/lab/ntp", {"stratum": 17}),
+        ("/lab/ntp", {"offset": 1}),
         ("/lab/persistent", {"trunk": "genesys"}),
         ("/lab/dormant", {}),
     ]

@@ -65,6 +65,9 @@ class PaperWorld:
     def notifier(self, profile: str) -> PaperDesk:
         return self.people.desk(profile)
 
+    def time_servers(self) -> None:
+        """Without `[ntp]`."""
+
     def page_of(self, namespace: str, workflow_id: str, run_id: str) -> None:
         """Nobody reads on paper."""
 
