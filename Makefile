@@ -24,7 +24,7 @@ test-durability: $(STAMP)
 	DURABILITY=$(DURABILITY) $(BIN)/python -m pytest --dist worksteal -m 'durability and not alone' tests/durability tests
 	$(BIN)/python -m pytest -n 0 -m 'durability and alone' tests
 
-# real HAProxy, Kamailio, SIPp, knotd and Prometheus from the distribution: installed as root, asked for otherwise
+# real HAProxy, Kamailio, SIPp, knotd, Prometheus and chrony from the distribution: installed as root, asked for otherwise
 test-sip: $(STAMP)
 	bash tests/sip/programs.sh
 	$(BIN)/python -m pytest -m sip --dist loadfile tests/sip tests/conformance

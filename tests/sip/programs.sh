@@ -11,6 +11,15 @@ missing=()
 for program in "${!package[@]}"; do
   command -v "$program" >/dev/null || missing+=("${package[$program]}")
 done
+# chrony takes the place of any other time service (each is a `time-daemon`), so it is installed only where there is none
+time_services() { dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Provides}\n' 2>/dev/null | grep -w '^ii.*time-daemon'; }
+if ! command -v chronyd >/dev/null; then
+  if services=$(time_services); then
+    echo "chrony is not installed beside this host's own time service (${services:4}): its tests are skipped" >&2
+  else
+    missing+=(chrony)
+  fi
+fi
 compgen -G '/usr/lib/*/kamailio/modules/tls.so' >/dev/null || missing+=(kamailio-tls-modules)
 ((${#missing[@]})) || exit 0
 
