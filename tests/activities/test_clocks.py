@@ -12,7 +12,6 @@ from typing import Any, cast
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from activities import clocks as measuring
 from activities.clocks import beside, measure_clocks
 from activities.preflight import EndpointLook, PreflightActivities
 from adapters.registry import Adapters
@@ -182,14 +181,14 @@ async def test_what_cannot_be_measured_says_why_and_nothing_is_raised() -> None:
     assert clocks.off() == ()
 
 
-async def test_a_side_that_hangs_does_not_hold_the_others_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "TOLD_WITHIN_S", 0.2)
-
+async def test_a_side_that_hangs_does_not_hold_the_others_up() -> None:
     async def never() -> datetime:
         await asyncio.Event().wait()
         raise AssertionError("unreachable")
 
-    clocks = await measured(platform=never, carrier=datetime.now(UTC) + timedelta(seconds=432))
+    sources = Sources(platform=never, carrier=datetime.now(UTC) + timedelta(seconds=432), ntp=never)
+    clocks = await measure_clocks(cast(Adapters, sources), plan().endpoints, within_s=0.2)
+    assert clocks.ntp_problem == "the NTP servers did not tell the time within 0.2 s"
     _, platform, carrier = clocks.told
     assert platform.problem == "the platform's clock (genesys-eu) was not told within 0.2 s"
     assert carrier.beside_worker_s == pytest.approx(432, abs=5)
