@@ -61,7 +61,7 @@ class Demo:
     def __init__(self, options: DemoOptions, console: Console, *, plain: bool = False) -> None:
         """Raises `SettingsInvalid` for a fault that the lab does not know."""
         if options.fault is not None and options.fault not in FAULTS:
-            known = "\n  ".join(f"{name:20}  {what}" for name, what in FAULTS.items())
+            known = "\n  ".join(f"{name:27}  {what}" for name, what in FAULTS.items())
             raise SettingsInvalid(
                 f"the lab knows no such fault; it knows:\n  {known}", where=f"--fault {options.fault}"
             )

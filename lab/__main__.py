@@ -22,7 +22,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     if arguments.verb == "faults":
         for name, description in FAULTS.items():
-            print(f"{name:20}  {description}")
+            print(f"{name:27}  {description}")
         return 0
     try:
         options = _options(arguments)

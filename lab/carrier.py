@@ -18,6 +18,7 @@ from aiosipua import SipResponse
 from lab.call_mix import CallMix, CallShape
 from lab.calls import CallResult, UserAgent
 from lab.carrier_trust import CarrierTrust
+from lab.carrier_view import CarrierView
 from lab.dialing import Dial, DialFailure, Line, SharedConnections, TcpConnection, connect_tcp
 from lab.dialogs import Dialogs, Side
 from lab.ledger import Direction, Ledger
@@ -106,6 +107,7 @@ class _Trunk:
         self.allowed_names = {name.lower() for name in settings.allowed_names or {settings.fqdn}}
         self.calls_per_s = settings.calls_per_s
         self.quiet = False
+        self.session: object = None
         self.ledger = Ledger()
         self.shared = SharedConnections()
         self.persistent = False
@@ -146,6 +148,7 @@ class Carrier:
         self.name = name
         self.address = address or _own_address()
         self.reject_invites_on: set[str] = set()
+        self._view: CarrierView | None = None
         self._resolve = resolve
         self._trunks = {trunk.name: self._trunk(trunk, identity, trust_pem) for trunk in trunks}
         self._load: set[asyncio.Task[None]] = set()
@@ -222,6 +225,13 @@ class Carrier:
         far, so that the share is of handshakes on a new certificate. Share 0 ends the fault.
         """
         self._trunks[trunk].trust.refuse_share(share, spared_pem)
+
+    def set_view(self, view: CarrierView | None) -> None:
+        """Fault: judges the platform's certificates in another way than usual, on every trunk; None ends it."""
+        self._view = view
+        for trunk in self._trunks.values():
+            trunk.trust.set_view(view)
+            trunk.session = None
 
     def outbound_target(self, trunk: str) -> Target:
         """Where the platform's calls of a trunk arrive; the name on the certificate is `name`."""
@@ -337,8 +347,10 @@ class Carrier:
         host, tcp = await self._first_that_connects(targets)
         try:
             with trunk.trust.handshake() as verification:
-                context, fqdn = verification.client_context, trunk.settings.fqdn
-                stream = await TlsStream.connect(*tcp, context, server_name=fqdn)
+                name, context = trunk.settings.fqdn, verification.client_context
+                if self._view is not None:
+                    name = self._view.name_expected(tcp.writer.get_extra_info("peername")[1], name)
+                stream = await TlsStream.connect(*tcp, context, server_name=name, session=trunk.session)
                 verification.accepted(stream)
         except TlsFailure as failure:
             trunk.ledger.handshake("INBOUND", failure.peer_leaf, host, failure.cause)
@@ -351,8 +363,13 @@ class Carrier:
         if not trunk.settings.mutual:
             count(None)
             return self._user_agent(trunk, stream, "INBOUND", host)
+
         # The edge may still refuse our certificate: good is counted at the first SIP answer.
-        good = functools.partial(count, None)
+        def good() -> None:
+            count(None)
+            if self._view is not None and self._view.resumes:
+                trunk.session = stream.session
+
         return self._user_agent(trunk, stream, "INBOUND", host, on_answered=good, on_unanswered=count)
 
     async def _first_that_connects(self, targets: Sequence[Target]) -> tuple[str, TcpConnection]:
@@ -407,6 +424,7 @@ class Carrier:
         der = stream.peer_leaf_der
         # A name that does not fit passes the TLS handshake and fails as SIP: 403 (guide section 1).
         stranger = direction == "OUTBOUND" and der is not None and not sip_domains(der) & trunk.allowed_names
+        stranger = stranger or (direction == "OUTBOUND" and self._view is not None and leaf in self._view.other_name_on)
         return UserAgent(
             stream,
             domain=self.name,

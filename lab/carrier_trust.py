@@ -7,14 +7,15 @@ import ssl
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from lab.carrier_view import CarrierView
 from lab.refused_share import RefusedShare
 from lab.tls_contexts import Identity, client_context, note_peer_leaf, server_context
-from lab.tls_stream import TlsFailure, TlsStream
+from lab.tls_stream import TlsContext, TlsFailure, TlsStream
 
 
 class _Contexts(NamedTuple):
-    client: ssl.SSLContext
-    server: ssl.SSLContext
+    client: TlsContext
+    server: TlsContext
 
 
 class Verification:
@@ -37,6 +38,7 @@ class CarrierTrust:
         self._accepted: dict[bytes, str] = {}
         self._share: RefusedShare | None = None
         self._refusing: _Contexts | None = None
+        self._view: CarrierView | None = None
         self.set_anchors(anchors_pem, partial_chain=False)
 
     def set_anchors(self, anchors_pem: str, *, partial_chain: bool) -> None:
@@ -44,7 +46,13 @@ class CarrierTrust:
 
         Raises ssl.SSLError when the PEM holds no certificate.
         """
+        self._anchors_pem, self._partial_chain = anchors_pem, partial_chain
         self._trusting = self._contexts(anchors_pem, partial_chain=partial_chain)
+
+    def set_view(self, view: CarrierView | None) -> None:
+        """Judges certificates in another way than usual; None: as usual again."""
+        self._view = view
+        self.set_anchors(self._anchors_pem, partial_chain=self._partial_chain)
 
     def refuse_share(self, share: float, spared_pem: str | None) -> None:
         """Refuses this share (0–1) of the handshakes on certificates that are not spared; 0 ends it.
@@ -75,7 +83,12 @@ class CarrierTrust:
                 self._accepted[leaf_der] = ssl.DER_cert_to_PEM_cert(leaf_der)
 
     def _contexts(self, anchors_pem: str, *, partial_chain: bool) -> _Contexts:
-        identity = self._identity
+        identity, view = self._identity, self._view
+        if view is not None and view.needs_own_tls:
+            return _Contexts(
+                view.client(identity, anchors_pem, partial_chain=partial_chain),
+                view.server(identity, anchors_pem if self._mutual else None, partial_chain=partial_chain),
+            )
         client = client_context(anchors_pem, identity=identity, partial_chain=partial_chain)
         server = server_context(
             identity, client_trust_pem=anchors_pem if self._mutual else None, partial_chain=partial_chain

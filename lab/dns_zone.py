@@ -74,6 +74,10 @@ class Zone:
         records = Records(ttl, frozenset(dns.rdata.from_text(_IN, kind, text) for text in texts))
         self._nodes.setdefault(dns.name.from_text(name), {})[kind] = records
 
+    def remove(self, name: str, rdtype: str) -> None:
+        """Take a record set away, if there is one; the serial stays."""
+        self._nodes.get(dns.name.from_text(name), {}).pop(dns.rdatatype.from_text(rdtype), None)
+
     @property
     def serial(self) -> int:
         """The SOA's serial number."""

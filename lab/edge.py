@@ -13,11 +13,12 @@ from typing import Literal
 from lab.calls import CallResult, UserAgent
 from lab.dialing import Dial, DialFailure, Line, SharedConnections, connect_tcp
 from lab.dialogs import Dialogs, Side
+from lab.edge_flaws import EdgeFlaws
 from lab.ledger import Direction, Ledger
 from lab.listening import Listener
 from lab.served_certificate import ServedCertificate, first_valid
 from lab.tls_contexts import client_context, server_context
-from lab.tls_stream import HandshakeObject, TlsFailure, TlsStream
+from lab.tls_stream import HandshakeObject, TlsContext, TlsFailure, TlsStream
 
 __all__ = ["CallResult", "Edge", "ServedCertificate"]
 
@@ -77,6 +78,7 @@ class Edge:
         self.reject_invites_on: set[str] = set()
         self._trust_pem = peer_trust_pem
         self._served = _Served()
+        self._flaws = EdgeFlaws()
         self._identities: dict[ServedCertificate, ssl.SSLContext] = {}
         self._clients: dict[ServedCertificate | None, ssl.SSLContext] = {}
         if not mutual:
@@ -91,6 +93,7 @@ class Edge:
         if len(numbers) > 1:
             self._listeners["secondary"] = self._listener("secondary", numbers[-1])
         self._fronts: dict[Port, ssl.SSLContext] = {}
+        self._strange: dict[ServedCertificate, TlsContext] = {}
         self._fronts_made = 0.0
         self.flush_tickets()
 
@@ -142,9 +145,9 @@ class Edge:
         """Every port accepts connections."""
         return all(listener.listening for listener in self._listeners.values())
 
-    async def set_listening(self, on: bool) -> None:
+    async def set_listening(self, on: bool, *, only: Port | None = None) -> None:
         """Fault: off, new connections are refused and open ones live on; on again, the ports are the same."""
-        for listener in self._listeners.values():
+        for listener in [each for port, each in self._listeners.items() if only in (None, port)]:
             if on:
                 await listener.open()
             else:
@@ -166,17 +169,28 @@ class Edge:
         ssl.SSLError, and changes nothing, when a chain or a key cannot be used.
         """
         served = _Served(tuple(pool), secondary, canary, ticket_lifetime_s)
-        trust = self._trust_pem if self.mutual else None
-        identities = {
-            one: self._identities.get(one) or server_context(one.identity, client_trust_pem=trust)
-            for one in served.certificates()
-        }
+        identities = {one: self._identities.get(one) or self._identity(one) for one in served.certificates()}
         if self.mutual:
-            self._clients = {
-                one: self._clients.get(one) or client_context(self._trust_pem, identity=one.identity)
-                for one in served.pool
-            }
+            self._clients = {one: self._clients.get(one) or self._client(one) for one in served.pool}
         self._served, self._identities = served, identities
+
+    def set_flaws(self, flaws: EdgeFlaws) -> None:
+        """Fault: other mistakes with some leaves, from the next handshake on; without any all is well again."""
+        changed = self._flaws.leaves | flaws.leaves
+        self._flaws = flaws
+        for served in [one for one in self._identities if one.sha256 in changed]:
+            self._identities[served] = self._identity(served)
+        for presented in [one for one in self._clients if one is not None and one.sha256 in changed]:
+            self._clients[presented] = self._client(presented)
+        self._strange.clear()
+
+    def leaf_on(self, port: int) -> str | None:
+        """The leaf (SHA-256) that a port shows to handshakes without a canary's name; None: the port is not ours."""
+        for name, listener in self._listeners.items():
+            if listener.port == port:
+                shown = self._served.certificate(name, None)
+                return shown.sha256 if shown else None
+        return None
 
     def flush_tickets(self) -> None:
         """New ticket keys: sessions from before no longer resume, and their clients make a full handshake."""
@@ -311,7 +325,7 @@ class Edge:
             self.flush_tickets()
         peer = str(writer.get_extra_info("peername")[0])
         try:
-            stream = await TlsStream.accept(reader, writer, self._fronts[port])
+            stream = await TlsStream.accept(reader, writer, self._context_of(port))
         except TlsFailure as failure:
             if failure.client_hello:
                 self.ledger.handshake("INBOUND", failure.local_leaf, peer, failure.cause)
@@ -325,6 +339,29 @@ class Edge:
         finally:
             await agent.close()
             self._inbound.discard(agent)
+
+    def _identity(self, one: ServedCertificate) -> ssl.SSLContext:
+        context = server_context(self._flaws.shown(one), client_trust_pem=self._trust_pem if self.mutual else None)
+        self._flaws.restrict(context, one)
+        return context
+
+    def _client(self, one: ServedCertificate) -> ssl.SSLContext:
+        context = client_context(self._trust_pem, identity=self._flaws.shown(one))
+        self._flaws.restrict(context, one)
+        return context
+
+    def _context_of(self, port: Port) -> TlsContext:
+        """What a handshake on the port starts with: the usual front, or a flawed server of its certificate."""
+        certificate, front = self._served.certificate(port, None), self._fronts[port]
+        if certificate is None:
+            return front
+        front.minimum_version = self._flaws.least_version(certificate)
+        if not self._flaws.need_own_server(certificate):
+            return front
+        if certificate not in self._strange:
+            trust = self._trust_pem if self.mutual else None
+            self._strange[certificate] = self._flaws.own_server(certificate, trust)
+        return self._strange[certificate]
 
     def _front(self, port: Port) -> ssl.SSLContext:
         """What a port's handshakes start with: it holds the ticket keys, and hands over to a certificate."""

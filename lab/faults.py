@@ -25,6 +25,18 @@ FAULTS = {
     "metrics-empty": "both platforms' metrics have no entities: nothing is said, which is not zero",
     "refuse-removal": "a change that takes A out of a pool and leaves B there gets 500",
     "carrier-health-down": "the carrier's health endpoint answers 503",
+    "b-without-intermediate": "the edges serve B's leaf without its intermediate",
+    "carrier-expects-other-name": "the carrier finds another name on B than it expects: an alert inbound, 403 outbound",
+    "cipher-mismatch-on-b": "with B the edges offer TLS 1.2 suites that the carrier, which speaks 1.2 alone, lacks",
+    "protocol-mismatch-on-b": "with B the edges speak TLS 1.3 alone, and the carrier TLS 1.2 alone",
+    "carrier-clock-behind": "the carrier's clock is 25 hours behind, so that B is not yet valid there",
+    "carrier-clock-ahead": "the carrier's clock is 120 days ahead, so that B has expired there, and A as well",
+    "b-revoked": "somebody revokes B in the PKI, and the carrier reads its CRL",
+    "staple-missing": "the carrier demands an OCSP staple on B, and the edges staple none",
+    "staple-stale": "the edges staple an OCSP response on B that is over its time, and the carrier refuses it",
+    "resumption-breaks-on-b": "the carrier resumes sessions, which fails where B was shown (mutual TLS only)",
+    "dns-gone-for-b": "the name of B's target on the CXone trunk has no address any more",
+    "tcp-refused-for-b": "the port on which the CXone trunk serves B refuses connections as long as B is bound",
 }
 """Every fault's name and what it does, once it is armed and B is bound."""
 

@@ -45,9 +45,16 @@ class Resolver:
         turn = self._turn[trunk] = self._turn.get(trunk, -1) + 1
         records = [records[(turn + n) % ties] for n in range(ties)] + records[ties:]
         targets: list[tuple[str, int]] = []
+        missing: NameNotFound | None = None
         for record in records:
-            for address in await self._ask(record.target.to_text(omit_final_dot=True), "A"):
-                targets.append((cast(A, address).address, record.port))
+            try:
+                addresses = await self._ask(record.target.to_text(omit_final_dot=True), "A")
+            except NameNotFound as failure:  # the next target is tried (RFC 2782)
+                missing = failure
+                continue
+            targets += [(cast(A, address).address, record.port) for address in addresses]
+        if not targets and missing is not None:
+            raise missing
         return targets
 
     async def _ask(self, name: str, rdtype: str) -> dns.rrset.RRset:

@@ -18,9 +18,26 @@ ALERTS = frozenset(
         "unrecognized_name",
         "certificate_required",
         "internal_error",
+        "bad_certificate_status_response",
     }
 )
 """The alerts that the platform contract names; any other alert is reported as `other`."""
+
+_NUMBERS = {
+    40: "handshake_failure",
+    42: "bad_certificate",
+    43: "unsupported_certificate",
+    44: "certificate_revoked",
+    45: "certificate_expired",
+    46: "certificate_unknown",
+    48: "unknown_ca",
+    70: "protocol_version",
+    80: "internal_error",
+    112: "unrecognized_name",
+    113: "bad_certificate_status_response",
+    116: "certificate_required",
+}
+"""The same by their numbers (RFC 8446 section 6)."""
 
 _RECEIVED_ALERT = re.compile(r"(?:SSLV3|TLSV1|TLSV13)_(?:ALERT_)?(\w+)")
 
@@ -53,12 +70,22 @@ _LOCAL_ALERTS = {
 }
 
 
+class AlertSeen(ssl.SSLError):
+    """A handshake or connection that ended with an alert, sent or received, whose number is known."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(0, f"alert {number}")
+        self.number = number
+
+
 def failure_cause(error: BaseException) -> str:
     """The contract's name of what ended a handshake or a connection: an alert sent or received, or the rest.
 
     A peer that goes away without an alert, by FIN or RST, is `connection_reset`.
     """
     match error:
+        case AlertSeen():
+            return _NUMBERS.get(error.number, "other")
         case ssl.SSLCertVerificationError():
             return _VERIFY_ALERTS.get(error.verify_code, "certificate_unknown")
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | ConnectionError():

@@ -13,6 +13,8 @@ import hashlib
 import ssl
 from typing import Self
 
+from lab.openssl_context import OpenSslContext
+from lab.openssl_object import OpenSslObject
 from lab.tls_causes import failure_cause
 
 _CHUNK = 65536
@@ -56,6 +58,10 @@ class HandshakeObject(ssl.SSLObject):
     """Alert that this side's certificate callback answered with."""
 
 
+TlsContext = ssl.SSLContext | OpenSslContext
+"""Python's own, or pyOpenSSL's for what Python's cannot do."""
+
+
 class TlsStream:
     """One TLS connection, made by `connect` or `accept`; one reader, `send` from anywhere."""
 
@@ -63,23 +69,24 @@ class TlsStream:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        context: ssl.SSLContext,
+        context: TlsContext,
         *,
         server_name: str | None = None,
         server_side: bool = False,
-        session: ssl.SSLSession | None = None,
+        session: object = None,
     ) -> None:
         self._reader, self._writer = reader, writer
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        context.sslobject_class = HandshakeObject
+        if isinstance(context, ssl.SSLContext):
+            context.sslobject_class = HandshakeObject
         tls = context.wrap_bio(
             self._incoming,
             self._outgoing,
             server_side=server_side,
             server_hostname=server_name,
-            session=session,
+            session=session,  # type: ignore[arg-type]  # of the kind that the context made
         )
-        assert isinstance(tls, HandshakeObject)
+        assert isinstance(tls, HandshakeObject | OpenSslObject)
         self._tls = tls
         self._first_bytes = b""
         self._server_side = server_side
@@ -91,10 +98,10 @@ class TlsStream:
         cls,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        context: ssl.SSLContext,
+        context: TlsContext,
         *,
         server_name: str,
-        session: ssl.SSLSession | None = None,
+        session: object = None,
         timeout_s: float = 5.0,
     ) -> Self:
         """Client side, with SNI and name check. Raises TlsFailure; the connection is then closed."""
@@ -107,7 +114,7 @@ class TlsStream:
         cls,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        context: ssl.SSLContext,
+        context: TlsContext,
         *,
         timeout_s: float = 5.0,
     ) -> Self:
@@ -137,7 +144,7 @@ class TlsStream:
         return bool(self._tls.session_reused)
 
     @property
-    def session(self) -> ssl.SSLSession | None:
+    def session(self) -> object:
         """The session to resume. A TLS 1.3 client has a usable one only after it has read something."""
         return self._tls.session
 

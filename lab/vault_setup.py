@@ -34,6 +34,9 @@ _ROOT_BACKDATE = "17520h"
 _INTERMEDIATE_BACKDATE = "8760h"
 _A_IN_USE_SINCE = timedelta(days=60)
 _A_REMAINS = timedelta(days=30)
+NEW_SINCE = timedelta(hours=24, minutes=10)
+NEW_FOR = timedelta(days=90, minutes=10)
+"""How the PKI dates a certificate that it issues now, by the role."""
 
 
 class VaultNotFresh(RuntimeError):

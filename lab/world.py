@@ -49,6 +49,7 @@ from lab.lab_names import (
 )
 from lab.ledger import Ledger
 from lab.ntp_server import NtpServer
+from lab.pki_desk import PkiDesk
 from lab.plan_text import Speed, plan_text
 from lab.promise import PromiseCheck
 from lab.resolver import Resolver
@@ -59,6 +60,7 @@ from lab.tls_contexts import Identity
 from lab.tokens import ApiClient, Tokens
 from lab.trunk import Trunk
 from lab.vault_setup import VaultLab, set_up
+from lab.world_causes import Causes
 from lab.world_dns import lab_zone
 from lab.world_faults import CarrierAnchors, connect_faults
 from lab.world_files import (
@@ -118,11 +120,11 @@ async def running_world(options: WorldOptions) -> AsyncIterator[World]:
         raise KeyError(", ".join(sorted(faulty)))
     async with contextlib.AsyncExitStack() as stack:
         prepare_directory(directory)
-        vault, bao_pid = await _start_vault(stack, options, directory)
+        vault, pki, bao_pid = await _start_vault(stack, options, directory)
         edges = await _start_edges(stack, ca, options)
         taps = Taps() if options.tap else None
         dns = await _start_dns(stack, edges, secrets, taps)
-        starting = _Starting(options, vault, ca, edges, dns, secrets, taps)
+        starting = _Starting(options, vault, pki, ca, edges, dns, secrets, taps)
         world = starting.world
         await _start_calls(stack, world, options)
         facts = {"bao_pid": bao_pid, **await _start_services(stack, starting, directory)}
@@ -150,8 +152,8 @@ class _Edges:
 
 async def _start_vault(
     stack: contextlib.AsyncExitStack, options: WorldOptions, directory: Path
-) -> tuple[VaultLab, int | None]:
-    """The PKI, and the process id of our own OpenBao if there is one."""
+) -> tuple[VaultLab, PkiDesk, int | None]:
+    """The PKI, its administrator, and the process id of our own OpenBao if there is one."""
     given, pid = options.vault, None
     if given is None:
         bao = Bao(directory)
@@ -165,7 +167,7 @@ async def _start_vault(
         dns_names=(*CERTIFICATE_DNS_NAMES, *(trunk.fqdn for trunk in options.external)),
         ip_addresses=CERTIFICATE_ADDRESSES,
     )
-    return vault, pid
+    return vault, PkiDesk(*given), pid
 
 
 async def _start_edges(stack: contextlib.AsyncExitStack, ca: CarrierCa, options: WorldOptions) -> _Edges:
@@ -204,6 +206,7 @@ class _Starting:
         self,
         options: WorldOptions,
         vault: VaultLab,
+        pki: PkiDesk,
         ca: CarrierCa,
         edges: _Edges,
         dns: DnsServer,
@@ -211,7 +214,7 @@ class _Starting:
         taps: Taps | None,
     ) -> None:
         self.options, self.vault, self.ca, self.edges, self.dns, self.secrets = options, vault, ca, edges, dns, secrets
-        self.taps = taps
+        self.taps, self.pki = taps, pki
         roots = x509.load_pem_x509_certificates(vault.root_pem.encode())
         first, *more = edges.genesys
         self.genesys, genesys = genesys_trunk(first, roots, vault.certificate_a, more_nodes=more)
@@ -235,11 +238,13 @@ class _Starting:
         leaf_a_pem = a.chain.leaf.public_bytes(Encoding.PEM).decode()
         edges = (*self.edges.genesys, self.edges.cxone)
         connect_faults(faults, carrier=carrier, anchors=anchors, edges=edges, leaf_a_pem=leaf_a_pem)
+        causes = Causes(faults, carrier, trunks, edges, self.dns.zone, self.pki)
         promise = PromiseCheck(anchors.current)
         for trunk in trunks.values():
             # Faults first: a fault that this very change turns on belongs to what the promise is measured against.
             trunk.observe(lambda changed: faults.pool_changed(one.sha256 for one in changed.pool))
             promise.watch(trunk)
+        causes.connect()
         return World(
             certificate_a=a.sha256,
             trunks=trunks,

@@ -74,14 +74,14 @@ class LabClient:
         sent = {"Authorization": f"Bearer {self._tokens[platform]}", **(headers or {})}
         return await self.http.request(method, f"{self.facts[platform]}{path}", json=body, headers=sent)
 
-    async def upload(self, certificate: IssuedCertificate) -> tuple[str, str]:
+    async def upload(self, certificate: IssuedCertificate, name: str = "CERT-B") -> tuple[str, str]:
         """Register a certificate on both platforms; its ids on Genesys and CXone."""
         genesys = await self.send(
             "genesys",
             "PUT",
             "/api/v2/platform/certificates",
             {
-                "name": "CERT-B",
+                "name": name,
                 "type": "TLS_SERVER",
                 "certificate": certificate.chain_pem,
                 "privateKey": certificate.key_pem,
@@ -93,7 +93,7 @@ class LabClient:
             "POST",
             "/restapi/v1.0/security/certificates",
             {
-                "name": "CERT-B",
+                "name": name,
                 "certificateData": certificate.chain_pem,
                 "privateKeyData": certificate.key_pem,
                 "certificateType": "SIP_TLS",
@@ -118,15 +118,16 @@ class LabClient:
         profile = (await self.send("cxone", "GET", _PROFILE)).json()
         return trunk["certificateIds"][0], profile["primaryCertificateId"]
 
-    async def prefer_b_in_dns(self) -> None:
-        """A signed update that lets the carrier prefer CXone's second target."""
+    async def prefer_b_in_dns(self, *, prefer: bool = True) -> None:
+        """A signed update that lets the carrier prefer CXone's second target, or its first again."""
+        first, second = (20, 10) if prefer else (10, 20)
         ports = self.facts["trunks"][CXONE]
         message = dns.update.UpdateMessage("lab.example")
         message.use_tsig(dns.tsig.Key("rotator", self.secret("tsig.key"), dns.tsig.HMAC_SHA256))
         name = f"{SRV_NAMES[CXONE]}."
         message.delete(name, "SRV")
-        message.add(name, 1, "SRV", f"20 100 {ports['primary_port']} {CXONE_TARGET_A}.")
-        message.add(name, 1, "SRV", f"10 100 {ports['secondary_port']} {CXONE_TARGET_B}.")
+        message.add(name, 1, "SRV", f"{first} 100 {ports['primary_port']} {CXONE_TARGET_A}.")
+        message.add(name, 1, "SRV", f"{second} 100 {ports['secondary_port']} {CXONE_TARGET_B}.")
         where = self.facts["dns"]
         answer = await dns.asyncquery.udp(message, where["address"], port=where["port"], timeout=5)
         assert answer.rcode() == 0
