@@ -59,7 +59,7 @@ def read_ocsp(der: bytes, leaf: x509.Certificate, issuer: x509.Certificate, now:
         return Verdict(None, "OCSP: the answer is no OCSP response")
     if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
         return Verdict(None, f"OCSP: the responder answers {response.response_status.name.lower()}")
-    if not _signed_for(response, issuer):
+    if not signed_for(response, issuer):
         return Verdict(None, "OCSP: the answer is not signed by the issuer or its responder")
     for single in response.responses:
         if single.serial_number != leaf.serial_number:
@@ -101,7 +101,7 @@ def _crl_signed_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate
         return False
 
 
-def _signed_for(response: ocsp.OCSPResponse, issuer: x509.Certificate) -> bool:
+def signed_for(response: ocsp.OCSPResponse, issuer: x509.Certificate) -> bool:
     """Signed by the issuer itself, or by a certificate that the issuer made for OCSP (RFC 6960 section 4.2.2.2)."""
     delegates = [certificate for certificate in response.certificates if _may_answer(certificate, issuer)]
     return any(_signature_fits(response, signer) for signer in (issuer, *delegates))

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Protocol
 
 from domain.clocks import ClockLimits, NtpTime
 from domain.handshakes import Record
+from domain.probed import Distrust, Layer, Resumption, Staple
 
-
-class Layer(StrEnum):
-    """Where a probe failed. TLS and SIP are different layers and are never mixed."""
-
-    DNS = "dns"
-    TCP = "tcp"
-    TLS = "tls"
-    IDENTITY = "identity"
-    SIP = "sip"
+__all__ = ["Distrust", "Layer", "ProbeResult", "ProbeTarget", "Prober", "Resumption", "Staple"]
 
 
 class ProbeTarget(Record):
@@ -31,7 +23,11 @@ class ProbeTarget(Record):
 
 
 class ProbeResult(Record):
-    """What a probe saw. `leaf_sha256` is what was served, also when the chain or the identity was refused."""
+    """What a probe saw. `leaf_sha256` is what was served, also when the chain or the identity was refused.
+
+    `alert` is the alert with which the peer ended the connection, `distrust` why we did. `staple` is None when the
+    handshake did not come that far, `resumption` when nothing was heard after it.
+    """
 
     target: ProbeTarget
     at: datetime
@@ -46,6 +42,10 @@ class ProbeResult(Record):
     call_status: int | None = None
     failed_layer: Layer | None = None
     cause: str | None = None
+    alert: str | None = None
+    distrust: Distrust | None = None
+    staple: Staple | None = None
+    resumption: Resumption | None = None
 
     @property
     def good(self) -> bool:

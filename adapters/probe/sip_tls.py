@@ -26,6 +26,7 @@ from adapters.probe.base import Layer, ProbeResult, ProbeTarget
 from adapters.probe.identity import names_of, speaks_for
 from adapters.probe.sip_client import SipClient
 from adapters.probe.sip_messages import NotSip
+from adapters.probe.staples import read_staple
 from adapters.probe.tls_client import TlsClient, TlsFailed, TlsFiles
 from domain.certificate_facts import ip_text
 from domain.errors import CertificateRefused
@@ -73,9 +74,11 @@ class SipTlsProber:
 
 
 class _Failed(Exception):
-    def __init__(self, layer: Layer, cause: str) -> None:
+    def __init__(self, layer: Layer, cause: str, why: TlsFailed | None = None) -> None:
         super().__init__(cause)
         self.layer, self.cause = layer, cause
+        self.alert = why.cause if why is not None and why.alert else None
+        self.distrust = why.distrust if why is not None else None
 
 
 class _TimedOut(_Failed):
@@ -98,7 +101,7 @@ class _Look:
             async with contextlib.AsyncExitStack() as closing:
                 await self._look(closing)
         except _Failed as failure:
-            self._note(failed_layer=failure.layer, cause=failure.cause)
+            self._note(failed_layer=failure.layer, cause=failure.cause, alert=failure.alert, distrust=failure.distrust)
         return self.seen
 
     async def _look(self, closing: contextlib.AsyncExitStack) -> None:
@@ -148,7 +151,7 @@ class _Look:
         try:
             await tls.handshake()
         except TlsFailed as failure:
-            raise _Failed(Layer.TLS, failure.cause) from None
+            raise _Failed(Layer.TLS, failure.cause, failure) from None
         finally:
             self._note_handshake(tls, (time.perf_counter() - started) * 1000)
 
@@ -164,6 +167,8 @@ class _Look:
             handshake_ms=took_ms,
             chain_verified=tls.trusted,
         )
+        if tls.staple is not None:
+            self._note(staple=read_staple(tls.staple, leaf, tls.issuer, self.seen.at))
         with contextlib.suppress(CertificateRefused):
             self._note(identity_matches=speaks_for(leaf, self.target.identity))
 
@@ -179,9 +184,10 @@ class _Look:
     async def _options(self, tls: TlsClient, sip: SipClient) -> None:
         shortest, longest = _FIRST_WORD_S
         await tls.hear(min(max(shortest, 2 * (self.seen.handshake_ms or 0) / 1000), longest))
+        self._note(resumption=tls.resumption)
         self.layer, self.awaited = Layer.SIP, "the answer to OPTIONS"
         status = await sip.options()
-        self._note(options_status=status)
+        self._note(options_status=status, resumption=tls.resumption)
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             raise _Failed(Layer.SIP, f"OPTIONS answered {status}")
 
@@ -219,7 +225,7 @@ class _Look:
             raise _Failed(Layer.SIP, f"{failure} instead of {self.awaited}") from None
         except TlsFailed as failure:
             if failure.alert:
-                raise _Failed(Layer.TLS, failure.cause) from None
+                raise _Failed(Layer.TLS, failure.cause, failure) from None
             if not sip.answered:
                 raise _Failed(Layer.TLS, f"{failure.cause} before the first SIP answer") from None
             raise _Failed(Layer.SIP, f"{failure.cause} before {self.awaited}") from None

@@ -8,6 +8,8 @@ from typing import Final
 from cryptography import x509
 from OpenSSL import SSL
 
+from domain.probed import Distrust
+
 ALERTS: Final = {
     0: "close_notify",
     10: "unexpected_message",
@@ -50,10 +52,10 @@ _NO_ISSUER: Final = frozenset(
 )
 _SELF_SIGNED: Final = frozenset({_CODES.ERR_DEPTH_ZERO_SELF_SIGNED_CERT, _CODES.ERR_SELF_SIGNED_CERT_IN_CHAIN})
 _PLAIN: Final = {
-    _CODES.ERR_CERT_HAS_EXPIRED: "expired",
-    _CODES.ERR_CERT_NOT_YET_VALID: "not yet valid",
-    _CODES.ERR_INVALID_PURPOSE: "wrong purpose: not for a TLS server",
-    _CODES.ERR_CERT_SIGNATURE_FAILURE: "wrong signature",
+    _CODES.ERR_CERT_HAS_EXPIRED: (Distrust.EXPIRED, "expired"),
+    _CODES.ERR_CERT_NOT_YET_VALID: (Distrust.NOT_YET_VALID, "not yet valid"),
+    _CODES.ERR_INVALID_PURPOSE: (Distrust.WRONG_PURPOSE, "wrong purpose: not for a TLS server"),
+    _CODES.ERR_CERT_SIGNATURE_FAILURE: (Distrust.OTHER, "wrong signature"),
 }
 
 
@@ -62,8 +64,10 @@ def alert_name(number: int) -> str:
     return ALERTS.get(number, f"alert_{number}")
 
 
-def distrust(code: int, depth: int, certificate: x509.Certificate, shown: Sequence[x509.Certificate]) -> str:
-    """Why OpenSSL's verification (X509_V_ERR `code`) refused `certificate`, at `depth` above the leaf.
+def distrust(
+    code: int, depth: int, certificate: x509.Certificate, shown: Sequence[x509.Certificate]
+) -> tuple[Distrust, str]:
+    """Why OpenSSL's verification (X509_V_ERR `code`) refused `certificate`, at `depth` above the leaf: kind and words.
 
     "incomplete chain" when the server sent its leaf alone and nobody we trust issued it; otherwise the topmost issuer
     is "unknown". Which of the two a lone leaf is, nobody can tell who does not know the CA.
@@ -72,11 +76,13 @@ def distrust(code: int, depth: int, certificate: x509.Certificate, shown: Sequen
     if code in _NO_ISSUER:
         issuer = certificate.issuer.rfc4514_string()
         if depth == 0 and len(shown) == 1:
-            return f"incomplete chain: the leaf came alone, and its issuer {issuer} is no trust anchor"
-        return f"unknown issuer: {issuer} is neither in the chain nor a trust anchor"
+            lone = f"incomplete chain: the leaf came alone, and its issuer {issuer} is no trust anchor"
+            return Distrust.INCOMPLETE_CHAIN, lone
+        return Distrust.UNKNOWN_ISSUER, f"unknown issuer: {issuer} is neither in the chain nor a trust anchor"
     if code in _SELF_SIGNED:
-        return f"unknown issuer: {whose} is self-signed and no trust anchor"
-    return f"{_PLAIN.get(code) or _constant(code)}: {whose}"
+        return Distrust.UNKNOWN_ISSUER, f"unknown issuer: {whose} is self-signed and no trust anchor"
+    kind, words = _PLAIN.get(code) or (Distrust.OTHER, _constant(code))
+    return kind, f"{words}: {whose}"
 
 
 def _constant(code: int) -> str:

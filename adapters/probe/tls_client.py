@@ -20,8 +20,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 
+from adapters.probe.sessions import resumption_of
 from adapters.probe.tls_causes import alert_name, distrust
 from domain.errors import SettingsInvalid
+from domain.probed import Distrust, Resumption
 
 _CHUNK: Final = 65536
 _ALERT_DELIVERY_S: Final = 0.2
@@ -30,12 +32,16 @@ T = TypeVar("T")
 
 
 class TlsFailed(Exception):
-    """The handshake or the connection failed; `alert` is true when the peer said why with an alert."""
+    """The handshake or the connection failed.
 
-    def __init__(self, cause: str, *, alert: bool = False) -> None:
+    `alert` is true when the peer said why with an alert, whose name is the cause; `distrust` is why we refused.
+    """
+
+    def __init__(self, cause: str, *, alert: bool = False, distrust: Distrust | None = None) -> None:
         super().__init__(cause)
         self.cause = cause
         self.alert = alert
+        self.distrust = distrust
 
 
 class TlsFiles:
@@ -95,12 +101,15 @@ class TlsClient:
         """Takes a context of its own: callbacks are set on it. `server_name` is sent as SNI."""
         self.chain: tuple[x509.Certificate, ...] = ()
         self.trusted: bool | None = None
+        self.staple: bytes | None = None
         self._socket = connected
         self._alert: str | None = None
-        self._distrust: str | None = None
+        self._distrust: tuple[Distrust, str] | None = None
         context.set_verify(SSL.VERIFY_PEER, self._verify)
         context.set_info_callback(self._note_alert)
+        context.set_ocsp_client_callback(self._note_staple)
         self._tls = SSL.Connection(context, None)
+        self._tls.request_ocsp()
         if server_name is not None:
             self._tls.set_tlsext_host_name(server_name.encode("ascii"))
         self._tls.set_connect_state()
@@ -114,6 +123,17 @@ class TlsClient:
     def cipher(self) -> str | None:
         """OpenSSL's name of the suite; for TLS 1.3 that is IANA's too."""
         return self._tls.get_cipher_name()
+
+    @property
+    def issuer(self) -> x509.Certificate | None:
+        """Who issued the leaf, by the chain that was verified."""
+        verified = self._tls.get_verified_chain(as_cryptography=True) or ()
+        return verified[1] if len(verified) > 1 else None
+
+    @property
+    def resumption(self) -> Resumption:
+        """What the server offered so far; with TLS 1.3 its tickets come after the handshake."""
+        return resumption_of(self._tls.get_session())
 
     @property
     def local_address(self) -> tuple[str, int]:
@@ -226,7 +246,8 @@ class TlsClient:
         if self._alert is not None:
             return TlsFailed(self._alert, alert=True)
         if self._distrust is not None:
-            return TlsFailed(self._distrust)
+            kind, words = self._distrust
+            return TlsFailed(words, distrust=kind)
         if isinstance(error, SSL.ZeroReturnError):
             return TlsFailed("connection closed by the peer")
         if isinstance(error, SSL.SysCallError):
@@ -242,6 +263,11 @@ class TlsClient:
         elif depth == 0:
             self.trusted = True
         return bool(good)
+
+    def _note_staple(self, connection: SSL.Connection, staple: bytes, data: object) -> bool:
+        """Whatever it says, the handshake goes on: we look, and whether a carrier would refuse is not ours to say."""
+        self.staple = staple
+        return True
 
     def _note_alert(self, connection: SSL.Connection, where: int, value: int) -> None:
         if where & SSL.SSL_CB_READ_ALERT == SSL.SSL_CB_READ_ALERT and value & 0xFF:

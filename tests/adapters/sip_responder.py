@@ -14,7 +14,7 @@ from aiosipua import SipRequest, SipResponse
 from lab.ports import LOOPBACK
 from lab.sip import SipFraming
 from lab.tls_contexts import Identity, server_context
-from lab.tls_stream import TlsFailure, TlsStream
+from lab.tls_stream import TlsContext, TlsFailure, TlsStream
 
 CLOSE = "close"
 Answer = int | bytes | str | tuple[int, ...]
@@ -60,9 +60,7 @@ class Responder:
                 self._progress.clear()
                 await self._progress.wait()
 
-    async def connection(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: ssl.SSLContext
-    ) -> None:
+    async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: TlsContext) -> None:
         """One connection from its handshake to its end."""
         self._open += 1
         self.busiest = max(self.busiest, self._open)
@@ -132,6 +130,13 @@ async def serving(
     context = server_context(identity, client_trust_pem=client_trust_pem)
     context.maximum_version, context.num_tickets = maximum, tickets
     context.sni_callback = lambda tls, name, front: responder.server_names.append(name)
+    async with listening(responder, context):
+        yield responder
+
+
+@asynccontextmanager
+async def listening(responder: Responder, context: TlsContext) -> AsyncIterator[Responder]:
+    """The responder on a free loopback port, with any context."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
