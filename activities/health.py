@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -11,6 +12,7 @@ from pydantic import Field
 from temporalio import activity
 
 from activities.baseline import EndpointBaseline
+from activities.diagnosing import ALL_IN_S, DIAGNOSIS_S, Diagnosing, Suspect
 from activities.looks import (
     LOOK_DEADLINE_S,
     WHOLE_LOOK_S,
@@ -120,6 +122,7 @@ class HealthActivities:
         self._adapters = adapters
         self._clock = clock
         self._readings = Readings(adapters, clock)
+        self._diagnosing = Diagnosing(adapters, clock)
 
     # -- gates ---------------------------------------------------------------------------------------------------
 
@@ -149,7 +152,7 @@ class HealthActivities:
         return await self._gate("drain", request, self._drain, self._observed)
 
     async def _gate(self, gate: str, request: GateRequest, *looks: Findings) -> GateLook:
-        now = self._clock()
+        now, started = self._clock(), time.monotonic()
 
         async def judged() -> GateResult:
             endpoints = request.plan.endpoints
@@ -160,6 +163,8 @@ class HealthActivities:
             result = await look_within(WHOLE_LOOK_S, judged)
         except Blind as blind:
             result = combine(gate, [Finding(check="the look", verdict=Verdict.ERROR, seen=str(blind))], now)
+        if result.verdict is Verdict.FAIL:
+            result = await self._explained(request, result, started)
         text = result.reason
         sight = Sight.BLIND if result.verdict is Verdict.ERROR else Sight.SEEING
         early = request.not_before is not None and now < request.not_before
@@ -172,6 +177,17 @@ class HealthActivities:
         if request.last is Sight.BLIND and not request.calm(now):
             return GateLook(sight=sight, text=f"sees again: {text}")
         raise nothing_new("; ".join(finding.text() for finding in result.findings), request.interval)
+
+    async def _explained(self, request: GateRequest, result: GateResult, started: float) -> GateResult:
+        """The same verdict; what failed first on each endpoint says why, as far as that could be learnt in time."""
+        failed = {f.endpoint: f for f in reversed(result.findings) if f.verdict is Verdict.FAIL and f.endpoint}
+        suspects = _suspects(request, request.since)
+        said = await self._diagnosing.added_to({n: f.seen for n, f in failed.items()}, suspects, _left(started))
+        explained = tuple(
+            f.model_copy(update={"seen": said[f.endpoint]}) if f.endpoint in said and f is failed[f.endpoint] else f
+            for f in result.findings
+        )
+        return result.model_copy(update={"findings": explained})
 
     async def _by_itself(
         self, look: Findings, request: GateRequest, endpoint: Endpoint, now: datetime
@@ -343,10 +359,13 @@ class HealthActivities:
     @activity.defn
     async def guard(self, request: GuardRequest) -> GuardLook:
         """Looks at every endpoint once: BREACH, BLIND, or a change for the better is returned, the rest is benign."""
+        started = time.monotonic()
         try:
             looked = await look_within(WHOLE_LOOK_S, lambda: self._guard(request))
         except Blind as blind:
             looked = GuardLook(verdict=GuardVerdict.BLIND, text=str(blind), looked_at=self._clock())
+        if looked.verdict is GuardVerdict.BREACH:
+            looked = await self._breach_explained(request, looked, started)
         if request.one_look or is_news(request.said, looked.verdict, calm=request.calm(looked.looked_at)):
             return looked
         raise nothing_new(f"{looked.verdict}: {looked.text}", request.interval)
@@ -354,6 +373,17 @@ class HealthActivities:
     async def _guard(self, request: GuardRequest) -> GuardLook:
         findings = await asyncio.gather(*(self._guard_by_itself(request, e) for e in request.run.plan.endpoints))
         return _guard_look(findings, self._clock())
+
+    async def _breach_explained(self, request: GuardRequest, looked: GuardLook, started: float) -> GuardLook:
+        """The same breach; each endpoint's finding says why, as far as that could be learnt in time."""
+        breached = {f.endpoint: f.seen for f in looked.findings if f.verdict is GuardVerdict.BREACH}
+        suspects = _suspects(request, looked.looked_at - request.run.plan.timings.guard_window_limit)
+        said = await self._diagnosing.added_to(breached, suspects, _left(started))
+        findings = [
+            f.model_copy(update={"seen": said[f.endpoint]}) if f.endpoint in breached and f.endpoint in said else f
+            for f in looked.findings
+        ]
+        return _guard_look(findings, looked.looked_at)
 
     async def _guard_by_itself(self, request: GuardRequest, endpoint: Endpoint) -> GuardFinding:
         """One endpoint's finding; where it cannot be looked at this is BLIND, which hides no other's BREACH."""
@@ -442,6 +472,16 @@ class HealthActivities:
             endpoint=endpoint.name,
             synthetic=True,
         )
+
+
+def _suspects(request: GateRequest | GuardRequest, since: datetime) -> list[Suspect]:
+    plan = request.run.plan
+    return [Suspect(plan, endpoint, request.sha256_a, request.sha256_b, since) for endpoint in plan.endpoints]
+
+
+def _left(started: float) -> float:
+    """Seconds that a diagnosis may take, so that the look ends in its own time."""
+    return min(DIAGNOSIS_S, ALL_IN_S - (time.monotonic() - started))
 
 
 _WORST: Sequence[GuardVerdict] = (GuardVerdict.BREACH, GuardVerdict.BLIND, GuardVerdict.QUIET, GuardVerdict.HEALTHY)

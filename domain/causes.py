@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from domain.handshakes import CERTIFICATE_ALERTS
 from domain.probed import Distrust
 
 
@@ -161,6 +162,9 @@ ALERTS: Final[Mapping[str, AlertRow]] = {
     "other": AlertRow(None, (), "an alert that the contract does not name"),
 }
 """Failed handshakes, as platforms and carriers count them (docs/platform-contract.md), and as our prober meets them."""
+
+ABOUT_THE_PROBER: Final = CERTIFICATE_ALERTS | {"certificate_required"}
+"""Alerts of a server that our prober meets as a client: they are about the prober's certificate, not the trunk's."""
 
 EXPLAINED_WITHOUT_ALERT: Final = frozenset({"connection_reset", "other"})
 """Ends of a handshake that any cause which was seen explains."""

@@ -15,6 +15,7 @@ from typing import Final
 from pydantic import Field
 
 from domain.causes import (
+    ABOUT_THE_PROBER,
     ALERTS,
     ANY_OTHER_STATUS,
     DISTRUSTS,
@@ -32,7 +33,7 @@ from domain.texts import SHOWN, Readable, readable
 DRIFT_LIMIT: Final = timedelta(minutes=5)
 """Guide, edge case 1: clocks further apart than this are drift."""
 
-BRIEF: Final = 600
+BRIEF: Final = 400
 """Characters of what a finding, an alert or a rollback's reason says of its diagnosis."""
 
 C = FailureCause
@@ -255,7 +256,7 @@ class _View:
         met = [
             Failure(reporter=PROBER, what=What.HANDSHAKE, cause=probe.alert, count=1, sha256=probe.leaf_sha256)
             for probe in self.probes
-            if probe.alert is not None
+            if probe.alert is not None and probe.alert not in ABOUT_THE_PROBER
         ]
         highest: dict[tuple[str, ...], Failure] = {}
         for one in (*failures, *met):

@@ -26,9 +26,10 @@ CERTIFICATE_ALERTS = frozenset(
         "certificate_expired",
         "certificate_unknown",
         "unknown_ca",
+        "bad_certificate_status_response",
     }
 )
-"""TLS alerts with which a peer refuses a certificate (RFC 8446 section 6.2)."""
+"""TLS alerts with which a peer refuses a certificate, or what is stapled to it (RFC 8446 section 6.2)."""
 
 
 class Reporter(StrEnum):

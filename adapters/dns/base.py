@@ -33,6 +33,10 @@ class DnsZone(Protocol):
         """The record set as the authoritative server has it. Raises `RequestRefused` when there is none."""
         ...
 
+    async def addresses(self, host: str) -> tuple[str, ...]:
+        """The A and AAAA records of a host in the zone as the authoritative server has them; none is an answer."""
+        ...
+
     async def replace(self, expected: SrvSet, wanted: SrvSet) -> SrvSet:
         """Writes `wanted` if the server still has `expected` (prerequisite, RFC 2136 section 2.4) and reads back.
 

@@ -82,6 +82,16 @@ class Rfc2136Zone:
         records = [SrvRecord(priority=r.priority, weight=r.weight, port=r.port, target=_text(r.target)) for r in rrset]
         return _canonical(SrvSet(name=_text(owner), ttl=rrset.ttl, records=tuple(records)))
 
+    async def addresses(self, host: str) -> tuple[str, ...]:
+        """The A and AAAA records of a host of the zone, sorted; none when it has none. Raises as `read` does."""
+        owner = self._owner(host)
+        found: set[str] = set()
+        for kind in (dns.rdatatype.A, dns.rdatatype.AAAA):
+            answer = await self._query(owner, kind)
+            rrset = answer.get_rrset(answer.answer, owner, dns.rdataclass.IN, kind)
+            found.update(record.to_text() for record in rrset or ())
+        return tuple(sorted(found))
+
     async def replace(self, expected: SrvSet, wanted: SrvSet) -> SrvSet:
         """Writes `wanted` where the server has `expected`, and reads back; nothing is sent when it is there already.
 

@@ -122,6 +122,20 @@ async def test_a_name_without_srv_records_is_refused(zone: Rfc2136Zone) -> None:
         await zone.read("ns.example.com")
 
 
+async def test_the_addresses_of_a_host_are_those_of_the_zone_and_none_is_an_answer(
+    server: Server, zone: Rfc2136Zone
+) -> None:
+    server.zone.put("b.example.com", 60, "A", "192.0.2.7", "192.0.2.3")
+    server.zone.put("b.example.com", 60, "AAAA", "2001:db8::1")
+    assert await zone.addresses("B.example.com.") == ("192.0.2.3", "192.0.2.7", "2001:db8::1")
+    server.zone.remove("b.example.com", "AAAA")
+    server.zone.remove("b.example.com", "A")
+    assert await zone.addresses("b.example.com") == ()
+    assert await zone.addresses("nobody.example.com") == ()
+    with pytest.raises(RotatorError):
+        await zone.addresses("b.example.org")
+
+
 @pytest.mark.parametrize("name", ["_sips._tcp.trunk.example.org", "a..example.com", "x" * 64 + ".example.com"])
 async def test_a_name_outside_the_zone_or_no_name_at_all_is_refused(zone: Rfc2136Zone, name: str) -> None:
     with pytest.raises(RequestRefused):

@@ -143,6 +143,16 @@ def test_resumption_is_suspected_only_where_fresh_handshakes_go_well() -> None:
     assert first(symptoms(alert("internal_error"), probes=(offers, fails_too))).cause is C.UNKNOWN
 
 
+def test_an_edge_that_refuses_our_prober_says_nothing_about_the_trunks_certificate() -> None:
+    refused = broken(Layer.TLS, "certificate_required", alert="certificate_required")
+    assert first(symptoms(probes=(refused,))).cause is C.UNKNOWN
+    stranger = broken(Layer.TLS, "unknown_ca", alert="unknown_ca")
+    assert first(symptoms(alert("certificate_revoked"), probes=(stranger,))).cause is C.REVOKED
+    assert (
+        first(symptoms(probes=(broken(Layer.TLS, "protocol_version", alert="protocol_version"),))).sure is Sure.LIKELY
+    )
+
+
 def test_the_pki_and_the_dns_are_believed() -> None:
     assert (first(symptoms(alert("certificate_revoked"), pki_revoked=True)).sure) is Sure.SEEN
     assert first(symptoms(alert("certificate_revoked"), pki_revoked=False)).sure is Sure.LIKELY
