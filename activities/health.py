@@ -13,6 +13,7 @@ from temporalio import activity
 
 from activities.baseline import EndpointBaseline
 from activities.diagnosing import ALL_IN_S, DIAGNOSIS_S, Diagnosing, Suspect
+from activities.handshake_times import HandshakeTimes
 from activities.looks import (
     LOOK_DEADLINE_S,
     WHOLE_LOOK_S,
@@ -46,6 +47,7 @@ from domain.gates import (
 )
 from domain.guard import GuardFinding, GuardVerdict, guard_endpoint, is_news
 from domain.handshakes import Reading, Record, handshakes
+from domain.offers import staple_finding, ticket_finding, time_finding
 from domain.plan import Endpoint, Plan
 from domain.rotation import Run, served_on, short
 from domain.texts import Readable, listed
@@ -116,13 +118,14 @@ Findings = Callable[[GateRequest, Endpoint, datetime], Awaitable[list[Finding]]]
 
 
 class HealthActivities:
-    """Watchers. They keep no state: sources answer `samples(since, until)`."""
+    """Watchers. They keep no state that decides: sources answer `samples(since, until)`."""
 
     def __init__(self, adapters: Adapters, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._adapters = adapters
         self._clock = clock
         self._readings = Readings(adapters, clock)
         self._diagnosing = Diagnosing(adapters, clock)
+        self._times = HandshakeTimes()
 
     # -- gates ---------------------------------------------------------------------------------------------------
 
@@ -230,15 +233,21 @@ class HealthActivities:
         findings += [self._canary_finding(endpoint, probe, request.sha256_b) for probe in probes]
         if endpoint.substitutes.canary is not None:
             findings.append(not_checked("canary probe", BLIND_SWITCH, endpoint.name))
-        findings.append(not_checked("OCSP staple of B", "not part of this version", endpoint.name))
-        findings.append(not_checked("TLS ticket lifetime", "not part of this version", endpoint.name))
+        on_b = [probe for probe in probes if probe.leaf_sha256 == request.sha256_b]
+        findings.append(staple_finding(endpoint.name, [probe.staple for probe in on_b]))
+        findings.append(ticket_finding(endpoint.name, [probe.resumption for probe in on_b]))
         return findings
 
     async def _soak(self, request: GateRequest, endpoint: Endpoint, now: datetime) -> list[Finding]:
         rate = self._adapters.settings.probe.rate_per_endpoint
         count = max(1, min(request.plan.probes_a_look, round(rate * request.interval.total_seconds())))
-        probes = await self._canary(request, endpoint, count=count, call=True)
+        probes, timed = await asyncio.gather(
+            self._canary(request, endpoint, count=count, call=True), self._timed(request, endpoint)
+        )
         findings = [self._canary_finding(endpoint, probe, request.sha256_b) for probe in probes if not probe.good]
+        self._times.note(request.run, endpoint.name, [*probes, *timed])
+        on_a, on_b = (self._times.of(request.run, endpoint.name, x) for x in (request.sha256_a, request.sha256_b))
+        findings.append(time_finding(endpoint.name, on_a, on_b))
         until = self._clock()
         reading, contradicted = await self._readings.our_side(request.plan, endpoint, "soak", request.since, until)
         findings += contradicted
@@ -457,6 +466,14 @@ class HealthActivities:
         )
         prober = self._adapters.prober()
         return list(await asyncio.gather(*(prober.probe(target) for _ in range(count))))
+
+    async def _timed(self, request: GateRequest, endpoint: Endpoint) -> list[ProbeResult]:
+        """One handshake on A, where it is preferred still, to compare B's times with."""
+        if endpoint.substitutes.canary is not None:
+            return []
+        node = endpoint.nodes[0]
+        target = ProbeTarget(address=node.address, port=node.port, server_name=endpoint.fqdn, identity=endpoint.fqdn)
+        return [await self._adapters.prober().probe(target)]
 
     def _canary_finding(self, endpoint: Endpoint, probe: ProbeResult, sha256_b: str) -> Finding:
         served_b = probe.leaf_sha256 == sha256_b

@@ -363,7 +363,7 @@ class Restarted(Sources):
         return SimpleNamespace(canary=B, canary_path=SimpleNamespace(port=None, server_name="canary"))
 
     async def probe(self, target: ProbeTarget) -> Any:
-        return SimpleNamespace(good=True, leaf_sha256=B, text=lambda: "good")
+        return SimpleNamespace(good=True, leaf_sha256=B, handshake_ms=20.0, text=lambda: "good")
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ class Drained(Sources):
         return SimpleNamespace(pool=(B, A), presented=(B,))
 
     async def probe(self, target: ProbeTarget) -> Any:
-        return SimpleNamespace(good=True, leaf_sha256=B, text=lambda: "good")
+        return SimpleNamespace(good=True, leaf_sha256=B, handshake_ms=20.0, text=lambda: "good")
 
 
 async def drained(counters_since: datetime | None) -> GateLook:
