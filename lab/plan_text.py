@@ -22,6 +22,7 @@ from lab.lab_names import (
 Speed = Literal["demo", "test"]
 
 _DEMO = {
+    "readiness_deadline": "20s",
     "soak": "8s",
     "overlap": "45s",
     "hold": "8s",

@@ -15,7 +15,7 @@ from domain.causes import (
 )
 from domain.diagnosis import Sure
 from lab.faults import FAULTS
-from tests.e2e.fault_causes import CAUSES
+from tests.e2e.test_fault_diagnosis import CAUSES
 
 DIAGNOSIS = (Path(__file__).resolve().parents[2] / "docs" / "diagnosis.md").read_text(encoding="utf-8")
 

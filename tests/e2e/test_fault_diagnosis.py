@@ -19,11 +19,28 @@ from domain.plan import Plan, load_plan
 from lab.bao import Bao
 from lab.lab_names import CXONE, GENESYS
 from settings import load_settings
-from tests.e2e.fault_causes import CAUSES
 from tests.lab.lab_with_b import LabWithB, lab_for_faults
 from tests.lab.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CAUSES: dict[str, tuple[FailureCause, Sure]] = {
+    "b-without-intermediate": (FailureCause.INCOMPLETE_CHAIN, Sure.SEEN),
+    "carrier-distrusts-b": (FailureCause.UNKNOWN_ISSUER, Sure.LIKELY),
+    "carrier-expects-other-name": (FailureCause.NAME_MISMATCH, Sure.LIKELY),
+    "cipher-mismatch-on-b": (FailureCause.CIPHER_MISMATCH, Sure.LIKELY),
+    "protocol-mismatch-on-b": (FailureCause.PROTOCOL_MISMATCH, Sure.LIKELY),
+    "carrier-clock-behind": (FailureCause.CLOCK_DRIFT, Sure.SEEN),
+    "carrier-clock-ahead": (FailureCause.CLOCK_DRIFT, Sure.SEEN),
+    "b-revoked": (FailureCause.REVOKED, Sure.SEEN),
+    "staple-missing": (FailureCause.STAPLE_MISSING, Sure.SEEN),
+    "staple-stale": (FailureCause.STAPLE_STALE, Sure.SEEN),
+    "resumption-breaks-on-b": (FailureCause.RESUMPTION, Sure.LIKELY),
+    "dns-gone-for-b": (FailureCause.NOT_RESOLVED, Sure.SEEN),
+    "tcp-refused-for-b": (FailureCause.NOT_REACHABLE, Sure.SEEN),
+    "invites-403": (FailureCause.SIP_REFUSED, Sure.SEEN),
+}
+"""What the diagnosis has to say of each fault that has one cause."""
 
 BUDGET_S = 20.0
 """Not the worker's second: what is found is tested here, and a busy machine must not decide it."""
