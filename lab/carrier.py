@@ -367,8 +367,8 @@ class Carrier:
         # The edge may still refuse our certificate: good is counted at the first SIP answer.
         def good() -> None:
             count(None)
-            if self._view is not None and self._view.resumes:
-                trunk.session = stream.session
+            resumes = self._view is not None and stream.peer_leaf in self._view.resumes_on
+            trunk.session = stream.session if resumes else None
 
         return self._user_agent(trunk, stream, "INBOUND", host, on_answered=good, on_unanswered=count)
 

@@ -25,7 +25,7 @@ class CarrierView:
 
     As a client it expects it of a listener that shows one of them by `shown_on` (port to leaf): it was told of B, and
     configured the name. It demands a staple on the leaves `staple_on`, and consults `crls` for every leaf. With
-    `tls12_suites` it speaks TLS 1.2 with these suites alone. `resumes`: it resumes its sessions with the platform.
+    `tls12_suites` it speaks TLS 1.2 with these alone. It resumes sessions in which one of `resumes_on` was shown.
     """
 
     clock_ahead: timedelta = timedelta(0)
@@ -34,12 +34,12 @@ class CarrierView:
     other_name_on: frozenset[str] = frozenset()
     shown_on: Callable[[int], str | None] = lambda port: None
     tls12_suites: str | None = None
-    resumes: bool = False
+    resumes_on: frozenset[str] = frozenset()
 
     @property
     def needs_own_tls(self) -> bool:
         """Whether Python's own TLS cannot have this view."""
-        return bool(self.clock_ahead or self.crls or self.staple_on or self.tls12_suites or self.resumes)
+        return bool(self.clock_ahead or self.crls or self.staple_on or self.tls12_suites or self.resumes_on)
 
     def name_expected(self, port: int, usual: str) -> str:
         """The name that the certificate on a listener must bear."""

@@ -34,7 +34,7 @@ FAULTS = {
     "b-revoked": "somebody revokes B in the PKI, and the carrier reads its CRL",
     "staple-missing": "the carrier demands an OCSP staple on B, and the edges staple none",
     "staple-stale": "the edges staple an OCSP response on B that is over its time, and the carrier refuses it",
-    "resumption-breaks-on-b": "the carrier resumes sessions, which fails where B was shown (mutual TLS only)",
+    "resumption-breaks-on-b": "the carrier resumes sessions in which B was shown, and that fails (mutual TLS only)",
     "dns-gone-for-b": "the name of B's target on the CXone trunk has no address any more",
     "tcp-refused-for-b": "the port on which the CXone trunk serves B refuses connections as long as B is bound",
 }

@@ -65,7 +65,7 @@ class Causes:
             "staple-stale", view=lambda seen_b: {"staple_on": seen_b}, flaws=EdgeFlaws(staple=self.pki.stale_staple)
         )
         self._register(
-            "resumption-breaks-on-b", view=lambda _: {"resumes": True}, flaws=EdgeFlaws(session_context=False)
+            "resumption-breaks-on-b", view=lambda seen_b: {"resumes_on": seen_b}, flaws=EdgeFlaws(session_context=False)
         )
         self.faults.effect("dns-gone-for-b", lambda on, seen_b: self._address(not on))
         port = _SecondaryPort(self.trunks[CXONE])
