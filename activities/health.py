@@ -179,7 +179,8 @@ class HealthActivities:
             raise nothing_new(f"still blind: {text}", request.interval)
         if request.last is Sight.BLIND and not request.calm(now):
             return GateLook(sight=sight, text=f"sees again: {text}")
-        raise nothing_new("; ".join(finding.text() for finding in result.findings), request.interval)
+        every = sorted(result.findings, key=lambda finding: finding.verdict in (Verdict.PASS, Verdict.NOT_CHECKED))
+        raise nothing_new("; ".join(finding.text() for finding in every), request.interval)
 
     async def _explained(self, request: GateRequest, result: GateResult, started: float) -> GateResult:
         """The same verdict; what failed first on each endpoint says why, as far as that could be learnt in time."""

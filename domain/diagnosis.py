@@ -227,6 +227,9 @@ class _View:
             case C.CLOCK_DRIFT:
                 drift = self.symptoms.drift
                 return self._inside() is False or (drift is not None and abs(drift) <= DRIFT_LIMIT)
+            case C.RESUMPTION:
+                offers = [probe.resumption for probe in self.probes if probe.resumption is not None]
+                return bool(offers) and not any(offer.offered for offer in offers)
             case C.STAPLE_MISSING:
                 return bool(self._staples()) and StapleState.ABSENT not in self._staples()
             case C.STAPLE_STALE:

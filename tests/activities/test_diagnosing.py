@@ -27,6 +27,7 @@ from domain.gates import Verdict
 from domain.guard import GuardVerdict
 from domain.handshakes import Reading, Reporter, Tally
 from domain.plan import Endpoint
+from domain.probed import Staple, StapleState
 from domain.rotation import Run
 from domain.texts import LONGEST
 from tests.domain.plans import SEPARATE_TARGETS, plan
@@ -160,6 +161,19 @@ async def test_a_gate_that_fails_names_its_cause_in_the_finding_that_failed_firs
     assert [("incomplete chain" in finding.seen) for finding in failed] == [True, *[False] * (len(failed) - 1)]
     assert failed[0].seen.startswith("bbbbbbbbbbbb invalid: no path to a trusted root; seen: incomplete chain – ")
     assert REMEDIES[FailureCause.INCOMPLETE_CHAIN].next_step in look.text
+
+
+async def test_a_gate_that_is_undecided_says_first_what_keeps_it() -> None:
+    fine = [CertificateHealth(sha256=one, valid=True) for one in (A, B)]
+    health = EdgeHealth(listener_up=True, certificates=tuple(fine), active_calls={}, read_at=NOW)
+    good = {"leaf_sha256": B, "version": "TLSv1.3", "handshake_ms": 7.0, "chain_verified": True}
+    stale = Staple(state=StapleState.STALE)
+    with pytest.raises(ApplicationError) as undecided:
+        await ready(Outside(health=health, canary=True, probe={**good, "staple": stale}))
+    assert undecided.value.message.startswith("east: OCSP staple of B: OCSP staple stale (expected good and fresh)")
+    look = await ready(Outside(health=health, canary=True, probe={**good, "staple": Staple(state=StapleState.GOOD)}))
+    assert look.result is not None
+    assert look.result.verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize("slow", ["figures", "carriers", "probe", "health"])

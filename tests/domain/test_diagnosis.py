@@ -139,6 +139,8 @@ def test_resumption_is_suspected_only_where_fresh_handshakes_go_well() -> None:
     assert (found.cause, found.sure) == (C.RESUMPTION, Sure.LIKELY)
     assert any("session ticket offered, lifetime 7200 s" in line for line in found.evidence)
     assert first(symptoms(alert("internal_error"))).cause is C.UNKNOWN
+    offers_none = fine(resumption=Resumption(offered=False))
+    assert first(symptoms(alert("internal_error"), probes=(offers_none,))).cause is C.UNKNOWN
     fails_too = broken(Layer.TLS, "internal_error", alert="internal_error")
     assert first(symptoms(alert("internal_error"), probes=(offers, fails_too))).cause is C.UNKNOWN
 
