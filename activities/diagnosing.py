@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from activities.clocks import measure_clocks
 from adapters.probe.base import Layer, ProbeResult, ProbeTarget
 from adapters.registry import Adapters
 from domain.certificate_facts import facts
+from domain.clocks import Clocks
 from domain.diagnosis import Diagnosis, Sure, diagnose, told
 from domain.handshakes import Reading
 from domain.plan import Endpoint, Plan
@@ -26,11 +28,18 @@ from domain.texts import LONGEST, SHOWN, readable
 DIAGNOSIS_S: Final = 1.0
 """Seconds for the whole diagnosis of one look."""
 
+OF_A_BREACH_S: Final = 0.5
+"""Seconds for that of a breach, while calls are lost: what is not known by then is found out afterwards."""
+
 ALL_IN_S: Final = 3.5
 """Seconds for the look and its diagnosis together, below the look's start-to-close."""
 
 _CLEAN_UP_S: Final = 0.1
+_SHARE: Final = 0.9
+"""Of what is left, so that a clock that does not answer takes nothing from those that do."""
 _REVOCATION = frozenset({"certificate_revoked", "bad_certificate_status_response"})
+_CLOCKS = frozenset({"bad_certificate", "certificate_expired"})
+"""Alerts behind which a clock may be: "not yet valid" is sent as the first of them (RFC 8446 section 6.2)."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +54,10 @@ class Suspect:
 
 
 class Diagnosing:
-    """Looks for causes. `drift`, where somebody measures it, is the carrier's clock minus ours."""
+    """Looks for causes."""
 
-    def __init__(
-        self,
-        adapters: Adapters,
-        clock: Callable[[], datetime],
-        drift: Callable[[Endpoint], timedelta | None] = lambda endpoint: None,
-    ) -> None:
-        self._adapters, self._clock, self._drift = adapters, clock, drift
+    def __init__(self, adapters: Adapters, clock: Callable[[], datetime]) -> None:
+        self._adapters, self._clock = adapters, clock
 
     async def added_to(self, texts: Mapping[str, str], suspects: Iterable[Suspect], budget_s: float) -> dict[str, str]:
         """The texts, by endpoint, with cause and next step where there is something to say. Never raises."""
@@ -101,10 +105,14 @@ class Diagnosing:
         results: list[ProbeResult] = [one for name, one in came.items() if name.startswith(("node", "canary")) and one]
         failures = failures_of(readings)
         b = next((r.leaf_pem for r in results if r.leaf_sha256 == suspect.sha256_b and r.leaf_pem), None)
-        revoked = None
-        if b is not None and any(failure.cause in _REVOCATION for failure in failures):
-            left = budget_s - (asyncio.get_running_loop().time() - started)
-            revoked = (await _in_time({"pki": self._revoked(suspect.plan, b)}, left)).get("pki")
+        causes, further = {failure.cause for failure in failures}, dict[str, Awaitable[Any]]()
+        left = budget_s - (asyncio.get_running_loop().time() - started)
+        if b is not None and causes & _REVOCATION:
+            further["pki"] = self._revoked(suspect.plan, b)
+        if causes & _CLOCKS:
+            further["clocks"] = measure_clocks(self._adapters, (endpoint,), self._clock, max(left, 0) * _SHARE)
+        came |= await _in_time(further, left)
+        clocks: Clocks | None = came.get("clocks")
         return Symptoms(
             now=now,
             failures=failures,
@@ -113,9 +121,10 @@ class Diagnosing:
             sha256_a=suspect.sha256_a,
             sha256_b=suspect.sha256_b,
             platform_reasons=came.get("reasons", ()),
-            drift=self._drift(endpoint) or self._carriers_drift(came.get("carrier")),
+            drift=self._carriers_drift(came.get("carrier")),
+            clocks=clocks.off() if clocks is not None else (),
             unresolved=came.get("unresolved", ()),
-            pki_revoked=revoked,
+            pki_revoked=came.get("pki"),
         )
 
     # -- what is asked ---------------------------------------------------------------------------------------------
@@ -193,6 +202,8 @@ def _target(endpoint: Endpoint, address: str, port: int, *, call: bool = False) 
 
 async def _in_time(asked: Mapping[str, Awaitable[Any]], budget_s: float) -> dict[str, Any]:
     """What came without failing within the budget; the rest is cancelled and dropped."""
+    if not asked:
+        return {}
     tasks = {name: asyncio.ensure_future(one) for name, one in asked.items()}
     try:
         await asyncio.wait(tasks.values(), timeout=max(budget_s, 0))

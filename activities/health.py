@@ -12,7 +12,7 @@ from pydantic import Field
 from temporalio import activity
 
 from activities.baseline import EndpointBaseline
-from activities.diagnosing import ALL_IN_S, DIAGNOSIS_S, Diagnosing, Suspect
+from activities.diagnosing import ALL_IN_S, DIAGNOSIS_S, OF_A_BREACH_S, Diagnosing, Suspect
 from activities.handshake_times import HandshakeTimes
 from activities.looks import (
     LOOK_DEADLINE_S,
@@ -186,7 +186,8 @@ class HealthActivities:
         """The same verdict; what failed first on each endpoint says why, as far as that could be learnt in time."""
         failed = {f.endpoint: f for f in reversed(result.findings) if f.verdict is Verdict.FAIL and f.endpoint}
         suspects = _suspects(request, request.since)
-        said = await self._diagnosing.added_to({n: f.seen for n, f in failed.items()}, suspects, _left(started))
+        budget_s = min(DIAGNOSIS_S, _left(started))
+        said = await self._diagnosing.added_to({n: f.seen for n, f in failed.items()}, suspects, budget_s)
         explained = tuple(
             f.model_copy(update={"seen": said[f.endpoint]}) if f.endpoint in said and f is failed[f.endpoint] else f
             for f in result.findings
@@ -388,7 +389,7 @@ class HealthActivities:
         """The same breach; each endpoint's finding says why, as far as that could be learnt in time."""
         breached = {f.endpoint: f.seen for f in looked.findings if f.verdict is GuardVerdict.BREACH}
         suspects = _suspects(request, looked.looked_at - request.run.plan.timings.guard_window_limit)
-        said = await self._diagnosing.added_to(breached, suspects, _left(started))
+        said = await self._diagnosing.added_to(breached, suspects, min(OF_A_BREACH_S, _left(started)))
         findings = [
             f.model_copy(update={"seen": said[f.endpoint]}) if f.endpoint in breached and f.endpoint in said else f
             for f in looked.findings
@@ -498,8 +499,8 @@ def _suspects(request: GateRequest | GuardRequest, since: datetime) -> list[Susp
 
 
 def _left(started: float) -> float:
-    """Seconds that a diagnosis may take, so that the look ends in its own time."""
-    return min(DIAGNOSIS_S, ALL_IN_S - (time.monotonic() - started))
+    """Seconds that are left for a diagnosis, so that the look ends in its own time."""
+    return ALL_IN_S - (time.monotonic() - started)
 
 
 _WORST: Sequence[GuardVerdict] = (GuardVerdict.BREACH, GuardVerdict.BLIND, GuardVerdict.QUIET, GuardVerdict.HEALTHY)

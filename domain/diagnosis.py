@@ -226,7 +226,8 @@ class _View:
                 return self._inside() is True
             case C.CLOCK_DRIFT:
                 drift = self.symptoms.drift
-                return self._inside() is False or (drift is not None and abs(drift) <= DRIFT_LIMIT)
+                agree = drift is not None and abs(drift) <= DRIFT_LIMIT and not self.symptoms.clocks
+                return self._inside() is False or agree
             case C.RESUMPTION:
                 offers = [probe.resumption for probe in self.probes if probe.resumption is not None]
                 return bool(offers) and not any(offer.offered for offer in offers)
@@ -281,7 +282,8 @@ class _View:
         return names.get(sha256, sha256[:12])
 
     def _drifts(self) -> bool:
-        return self.symptoms.drift is not None and abs(self.symptoms.drift) > DRIFT_LIMIT
+        apart = self.symptoms.drift is not None and abs(self.symptoms.drift) > DRIFT_LIMIT
+        return apart or bool(self.symptoms.clocks)
 
     def _drift(self) -> str:
         seconds = (self.symptoms.drift or timedelta(0)).total_seconds()
@@ -294,7 +296,8 @@ class _View:
                 yield f"{PROBER}: {probe.text()}"
             if probe.resumption is not None and probe.resumption.offered:
                 yield f"{PROBER}: {probe.where}: {probe.resumption.text()}"
-        if self._drifts() and not self._drift_excludes():
+        yield from (f"clock: {line}" for line in sorted(set(self.symptoms.clocks)))
+        if self._drifts() and not self.symptoms.clocks and not self._drift_excludes():
             yield self._drift()
 
 

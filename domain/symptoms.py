@@ -37,8 +37,8 @@ class Failure(Record):
 class Symptoms(Record):
     """Everything that is known of one endpoint's failures. `facts` are B's; each part may be missing.
 
-    `drift` is the other side's clock minus ours. `unresolved` are names of targets without an address. `pki_revoked` is
-    what the PKI itself says of B.
+    `drift` is the other side's clock minus ours; `clocks` says in words which clocks are off (`domain.clocks`).
+    `unresolved` are names of targets without an address. `pki_revoked` is what the PKI itself says of B.
     """
 
     now: datetime
@@ -49,6 +49,7 @@ class Symptoms(Record):
     sha256_b: str | None = None
     platform_reasons: tuple[Readable, ...] = ()
     drift: timedelta | None = None
+    clocks: tuple[Readable, ...] = ()
     unresolved: tuple[str, ...] = ()
     pki_revoked: bool | None = None
 

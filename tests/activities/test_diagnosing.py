@@ -21,6 +21,7 @@ from adapters.edges.base import CertificateHealth, EdgeHealth, TrunkSettings, Tr
 from adapters.probe.base import Distrust, Layer, ProbeResult, ProbeTarget
 from adapters.registry import Adapters
 from domain.causes import REMEDIES, FailureCause
+from domain.clocks import ClockLimits, NtpTime
 from domain.diagnosis import BRIEF, Sure
 from domain.errors import Unreachable
 from domain.gates import Verdict
@@ -53,6 +54,7 @@ class Outside:
     health: Any = None
     canary: bool = False
     addresses: Any = ("192.0.2.1",)
+    worker_ahead_s: float | None = None
     asked: list[str] = field(default_factory=list)
     settings: None = None
 
@@ -67,6 +69,13 @@ class Outside:
 
     def prober(self) -> Any:
         return SimpleNamespace(probe=self._probe)
+
+    def time_servers(self) -> Any:
+        return SimpleNamespace(time=self._time, limits=ClockLimits()) if self.worker_ahead_s is not None else None
+
+    async def _time(self) -> NtpTime:
+        self.asked.append("NTP")
+        return NtpTime(ahead_s=self.worker_ahead_s, uncertainty_s=0.01, spread_s=0.0, answered=())
 
     def zone(self, profile: str) -> Any:
         return SimpleNamespace(addresses=self._addresses)
@@ -271,12 +280,23 @@ async def test_targets_without_an_address_are_named() -> None:
     assert "DNS: b.trunk.example.com has no address" in first.evidence
 
 
-async def test_the_time_of_the_carriers_answer_is_its_clock_unless_somebody_measured_it() -> None:
+async def test_the_time_of_the_carriers_answer_is_its_clock() -> None:
     late = reading(reporter=Reporter.CARRIER, read_at=NOW - timedelta(hours=25))
     outside = Outside(carriers=late)
     assert (await diagnosing(outside).symptoms(suspect())).drift == timedelta(hours=-25)
-    measured = Diagnosing(cast(Adapters, outside), lambda: NOW, drift=lambda endpoint: timedelta(seconds=3))
-    assert (await measured.symptoms(suspect())).drift == timedelta(seconds=3)
+
+
+async def test_clocks_are_measured_again_when_an_alert_may_come_from_one() -> None:
+    """Ours is the one that is off: only NTP can tell."""
+    too_early = reading(sample(handshakes=Tally(attempts=9, failures={"bad_certificate": 9})))
+    outside = Outside(figures=too_early, carriers=reading(reporter=Reporter.CARRIER), worker_ahead_s=432.0)
+    diagnoses = await diagnosing(outside).diagnoses(suspect())
+    [drift] = [one for one in diagnoses if one.cause is FailureCause.CLOCK_DRIFT]
+    assert any("the worker's clock is 7 min 12 s ahead of NTP" in line for line in drift.evidence)
+    assert "NTP" in outside.asked
+    other = Outside(figures=REFUSED, worker_ahead_s=432.0)
+    await diagnosing(other).diagnoses(suspect())
+    assert "NTP" not in other.asked
 
 
 async def test_without_failures_and_without_sight_nothing_is_said() -> None:
