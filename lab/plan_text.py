@@ -23,6 +23,7 @@ Speed = Literal["demo", "test"]
 
 _DEMO = {
     "readiness_deadline": "20s",
+    "verify_deadline": "60s",
     "soak": "8s",
     "overlap": "45s",
     "hold": "8s",
@@ -40,6 +41,8 @@ _DEMO = {
 }
 _TEST = {
     **_DEMO,
+    "readiness_deadline": "5m",
+    "verify_deadline": "2h",
     "soak": "2s",
     "overlap": "8s",
     "hold": "1s",

@@ -116,14 +116,14 @@ async def test_the_cause_of_a_fault_is_named_with_its_evidence_and_the_next_step
 async def test_a_clock_that_is_ahead_refuses_a_as_well_and_the_text_says_so(
     lab: LabWithB, adapters: Adapters, plan: Plan
 ) -> None:
-    async with lab.fault("carrier-clock-ahead"):
+    async with lab.fault("carrier-clock-ahead", prefer_b=False):
 
-        async def both() -> bool:
-            on_a = lab.failures(CXONE, "platform", "INBOUND", lab.sha256_a)
-            return bool(on_a) and await counted(lab, CXONE)
+        async def on_a() -> bool:
+            return lab.failures(CXONE, "platform", "INBOUND", lab.sha256_a).get("certificate_expired", 0) > 0
 
-        await until(both)
+        await until(on_a)
         first, *_ = await diagnosed(lab, adapters, plan, CXONE)
+    assert first.cause is FailureCause.CLOCK_DRIFT
     assert "going back to A does not mend it" in first.sentence
 
 

@@ -60,16 +60,17 @@ class LabWithB:
         return hashlib.sha256(self.leaf_b.public_bytes(Encoding.DER)).hexdigest()
 
     @contextlib.asynccontextmanager
-    async def fault(self, name: str) -> AsyncIterator[None]:
-        """The fault is armed, B is bound and preferred inside; A alone and no fault afterwards."""
+    async def fault(self, name: str, *, prefer_b: bool = True) -> AsyncIterator[None]:
+        """The fault is armed, B is bound and as a rule preferred inside; A alone and no fault afterwards."""
         self.b = await issue_b(self.vault)
         self.b_ids = await self.lab.upload(self.b, f"CERT-B-{self.sha256_b[:12]}")
         self.lab.world.faults.switch(name, on=True)
         self.since = datetime.now(UTC)
         try:
             await self._pools((self.a_ids[0], self.b_ids[0]), (self.a_ids[1], self.b_ids[1]))
-            await self._pools((self.b_ids[0], self.a_ids[0]), (self.a_ids[1], self.b_ids[1]))
-            await self.lab.prefer_b_in_dns()
+            if prefer_b:
+                await self._pools((self.b_ids[0], self.a_ids[0]), (self.a_ids[1], self.b_ids[1]))
+                await self.lab.prefer_b_in_dns()
             yield
         finally:
             await self._pools((self.a_ids[0],), (self.a_ids[1], None))

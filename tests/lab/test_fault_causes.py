@@ -60,7 +60,6 @@ PROTOCOL = [
     *on_both(GENESYS, "OUTBOUND", "protocol_version", carrier="none"),
     *on_both(CXONE, "INBOUND", "protocol_version", platform="none", carrier="none"),
 ]
-AHEAD = [*everywhere("certificate_expired"), *on_both(GENESYS, "INBOUND", "certificate_expired", "A", "A")]
 
 COUNTED = {
     "carrier-distrusts-b": everywhere("unknown_ca"),
@@ -69,7 +68,7 @@ COUNTED = {
     "cipher-mismatch-on-b": CIPHER,
     "protocol-mismatch-on-b": PROTOCOL,
     "carrier-clock-behind": everywhere("bad_certificate"),
-    "carrier-clock-ahead": AHEAD,
+    "carrier-clock-ahead": everywhere("certificate_expired"),
     "b-revoked": everywhere("certificate_revoked"),
     "staple-missing": STAPLE,
     "staple-stale": STAPLE,
@@ -98,7 +97,7 @@ async def test_a_fault_is_counted_as_what_really_ended_the_handshake_or_the_call
 
         async def counted() -> bool:
             found = [lab.failures(s.trunk, s.side, s.direction, leaves[s.leaf]).get(s.cause, 0) for s in wanted]
-            return min(found) >= (1 if fault == "carrier-clock-ahead" else ENOUGH)
+            return min(found) >= ENOUGH
 
         await until(counted)
         causes = {
@@ -111,6 +110,20 @@ async def test_a_fault_is_counted_as_what_really_ended_the_handshake_or_the_call
         }
     assert causes == {seen.cause for seen in wanted}
     await calls_go_well_again(lab)
+
+
+async def test_a_clock_that_is_ahead_refuses_a_as_well(lab: LabWithB) -> None:
+    async with lab.fault("carrier-clock-ahead", prefer_b=False):
+
+        async def on_a() -> bool:
+            seen = [
+                lab.failures(trunk, side, "INBOUND", lab.sha256_a).get("certificate_expired", 0)
+                for trunk in (GENESYS, CXONE)
+                for side in ("platform", "carrier")
+            ]
+            return min(seen) >= ENOUGH
+
+        await until(on_a)
 
 
 async def test_only_resumed_sessions_break_and_fresh_handshakes_on_b_go_on(lab: LabWithB) -> None:
