@@ -252,6 +252,7 @@ async def test_a_gate_that_cannot_see_never_passes(stage: Stage) -> None:
         return 1 // 0
 
     rotation = await stage.start()
+    await rotation.reaches("SOAK")  # PREFLIGHT asks the carrier, too
     with _tampered(stage).instead("carrier.reading", bug):
         await rotation.reaches("VERIFY")
         status = await rotation.shows(
@@ -300,7 +301,8 @@ def _breach_on(endpoint: str) -> Rule:
             sha256="b" * 64,
             handshakes=tally,
         )
-        return reading.model_copy(update={"samples": (*reading.samples, sample)})
+        samples = (*reading.samples, sample)
+        return reading.model_copy(update={"samples": samples, "told": len(samples)})
 
     return refused
 
