@@ -16,34 +16,44 @@ from workflows.rotation import CertificateRotation
 
 OVERLAP = 'overlap = "8s"'
 APPROVED = ("prefer = false", "prefer = true")
-A_LITTLE = {"hours": 0.001, "by": "ann", "reason": "the carrier's holiday"}
+A_LITTLE_H = 0.001
 """3.6 seconds."""
+A_LITTLE = {"hours": A_LITTLE_H, "by": "ann", "reason": "the carrier's holiday"}
 
 
 def entered(status: RotationStatus, phase: Phase) -> datetime:
     return next(time.entered_at for time in status.phases if time.phase is phase)
 
 
-async def test_an_overlap_is_made_longer_as_often_as_a_lives_long_enough(stage: Stage) -> None:
-    rotation = await stage.start()
+async def test_an_overlap_is_made_longer_while_it_lasts(stage: Stage) -> None:
+    rotation = await stage.start(stage.plan((OVERLAP, 'overlap = "10m"')))
     with pytest.raises(WorkflowUpdateFailedError) as early:
         await rotation.handle.execute_update(CertificateRotation.request_extension, A_LITTLE)
     assert "the overlap begins when B is bound" in str(early.value.cause)
 
-    await rotation.reaches("READINESS")
-    before = (await rotation.status()).overlap_until
+    before = (await rotation.reaches("OVERLAP")).overlap_until
     assert before is not None
-    await rotation.handle.signal("extend", A_LITTLE)
-    await rotation.handle.signal("extend", {**A_LITTLE, "hours": -1})
-    await rotation.reaches("OVERLAP")
     decision = await rotation.handle.execute_update(CertificateRotation.request_extension, A_LITTLE)
     assert decision.outcome == Outcome.ACCEPTED
     with pytest.raises(WorkflowUpdateFailedError) as refused:
         await rotation.handle.execute_update(CertificateRotation.request_extension, {**A_LITTLE, "hours": 24 * 90})
     assert "A would expire" in str(refused.value.cause)
+    later = before + timedelta(hours=A_LITTLE_H)
+    status = await rotation.shows(lambda s: s.waiting and s.waiting.until == later, "the timer set anew")
+    assert status.overlap_until == later
+    await rotation.handle.signal("rollback", {"by": "ann"})
+    assert (await rotation.fails()).type == "RolledBack"
 
+
+async def test_an_overlap_that_was_made_longer_lasts_so_long_and_the_message_is_kept(stage: Stage) -> None:
+    rotation = await stage.start()
+    before = (await rotation.reaches("READINESS")).overlap_until
+    assert before is not None
+    await rotation.handle.signal("extend", A_LITTLE)
+    await rotation.handle.signal("extend", {**A_LITTLE, "hours": -1})
+    await rotation.handle.signal("extend", A_LITTLE)
     status = await rotation.reaches("DRAIN")
-    assert status.overlap_until == before + timedelta(seconds=7.2)
+    assert status.overlap_until == before + timedelta(hours=2 * A_LITTLE_H)
     assert entered(status, Phase.DRAIN) >= status.overlap_until
     await rotation.handle.signal("extend", A_LITTLE)
     await rotation.completes()
@@ -61,7 +71,7 @@ async def test_an_overlap_is_made_longer_as_often_as_a_lives_long_enough(stage: 
 
 async def test_a_rotation_that_waits_tells_when_a_is_about_to_expire(stage: Stage) -> None:
     a = x509.load_pem_x509_certificate((await stage.leaf_served()).encode())
-    near = (a.not_valid_after_utc - datetime.now(UTC)).total_seconds() - 20
+    near = (a.not_valid_after_utc - datetime.now(UTC)).total_seconds() - 30
     levels = ", ".join(f'"{seconds:.0f}s"' for seconds in (near, near - 1, near + 3600))
     rotation = await stage.start(stage.plan(APPROVED, (OVERLAP, f"{OVERLAP}\nexpiry_alerts = [{levels}]")))
     await rotation.reaches("APPROVE_PREFER")
@@ -69,7 +79,7 @@ async def test_a_rotation_that_waits_tells_when_a_is_about_to_expire(stage: Stag
     told = [alert for alert in status.alerts if alert.kind.startswith("expiry")]
     assert [alert.kind for alert in told] == ["expiry_near", "expiry_imminent"]
     assert all("A expires in" in alert.summary for alert in told)
-    assert all("waits for the approval `prefer`" in alert.summary for alert in told)
+    assert all(" UTC, and the rotation waits for " in alert.summary for alert in told)
     assert status.phase is Phase.APPROVE_PREFER
     await rotation.handle.signal("approve", {"gate": "prefer", "by": "ann"})
     await rotation.completes()
