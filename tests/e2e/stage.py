@@ -35,7 +35,7 @@ from workflows.messages import Evidence, LeftoverChoice, RotationRequest, Rotati
 from workflows.rotation import CertificateRotation
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 """How long a condition may take before a test fails; no test is judged by its speed."""
 
 
