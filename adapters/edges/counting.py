@@ -71,3 +71,25 @@ def calls_by_leaf(where: str, counted: Iterable[tuple[str, str | None, int]]) ->
                 action="find out which certificate that was before anything is removed or revoked",
             )
     return calls
+
+
+def one_each(samples: Iterable[Sample]) -> tuple[Sample, ...]:
+    """One sample for each certificate, direction and peer, summed up, in the order in which they first come.
+
+    Several entries may stand for one: a leaf under two ids, or certificates that the platform does not hold any more.
+    """
+    found: dict[tuple[str | None, Direction, str | None], Sample] = {}
+    for sample in samples:
+        key = (sample.sha256, sample.direction, sample.peer)
+        before = found.get(key)
+        found[key] = (
+            sample
+            if before is None
+            else before.model_copy(
+                update={
+                    "handshakes": before.handshakes + sample.handshakes,
+                    "call_setups": before.call_setups + sample.call_setups,
+                }
+            )
+        )
+    return tuple(found.values())

@@ -24,7 +24,7 @@ from adapters.edges.base import (
     TrunkSettings,
     TrunkState,
 )
-from adapters.edges.counting import calls_by_leaf, platform_sample, tally
+from adapters.edges.counting import calls_by_leaf, one_each, platform_sample, tally
 from adapters.edges.oauth import AuthorizedHttp, TokenAnswer, Tokens, access_key
 from adapters.edges.store import Store, Stored
 from adapters.edges.uploading import upload_once
@@ -207,7 +207,7 @@ class CxoneEdge:
             until=until,
             read_at=metrics.timestamp,
             counters_since=metrics.counters_since,
-            samples=tuple(
+            samples=one_each(
                 platform_sample(
                     endpoint,
                     sha256=store.sha256(series.certificate_id),

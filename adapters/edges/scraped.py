@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final, Literal
 
-from adapters.edges.counting import platform_sample, tally
+from adapters.edges.counting import one_each, platform_sample, tally
 from adapters.metrics.increase import Increase, counted_since
 from adapters.metrics.series import START_METRIC, Series, quoted
 from domain.errors import UnexpectedAnswer
@@ -70,7 +70,7 @@ async def scraped_reading(
         until=until,
         read_at=heard if heard_of_calls is None else min(heard, heard_of_calls),
         counters_since=counted_since((*handshakes, *calls), (start.value for start in starts), since, until),
-        samples=tuple(
+        samples=one_each(
             platform_sample(
                 endpoint,
                 sha256=leaf_of(certificate),

@@ -22,7 +22,7 @@ from domain.rotation import short
 PREVIOUS: Final = ".previous"
 """What stood in tls.cfg before the last switch lies beside it under this suffix."""
 
-RELOADS: Final = 3
+RELOADS: Final = 5
 """How often a load is asked for until Kamailio takes it. The processes of a 5.6 share OpenSSL's error queue (Kamailio's
 issue 3695): what fails on a connection of one of them can make a good file look bad to the one that loads it."""
 
