@@ -20,7 +20,7 @@ from adapters.probe.base import ProbeResult, ProbeTarget
 from adapters.registry import Adapters
 from domain.certificates import CertificateFacts, facts
 from domain.errors import RotatorError
-from domain.gates import Finding, Verdict, by_carrier, not_checked, stale_or_damaged
+from domain.gates import Finding, Verdict, by_carrier, not_checked, stale_or_damaged, usual_setups
 from domain.handshakes import Record, Reporter, Tally, call_setups, handshakes
 from domain.observed import TRUSTED
 from domain.plan import Endpoint, Plan, limits_undercut
@@ -329,11 +329,7 @@ class PreflightActivities:
             alone = f"{why}; B is held against the thresholds alone"
             return [not_checked("call setups on A before the rotation", alone, endpoint.name)]
         state.setup_success = tally.success_rate
-        return [
-            _passed(
-                "call setups on A before the rotation", tally.text(), "what B is held against", endpoint=endpoint.name
-            )
-        ]
+        return [usual_setups(tally, plan.thresholds, endpoint.name)]
 
     async def _second_source(self, plan: Plan, endpoint: Endpoint) -> list[Finding]:
         now, timings = self._clock(), plan.timings

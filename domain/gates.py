@@ -40,6 +40,9 @@ class Verdict(StrEnum):
     WARN = "WARN"
 
 
+LEAST_USUAL = 0.5
+"""Share of call setups (0–1) below which a trunk is broken, and nothing that B could be held against."""
+
 BY_CARRIER = "the platform does not tell; the plan names the carrier's figures as the substitute"
 BLIND_SWITCH = "no canary path; the plan says blind_switch"
 """What findings say where a substitute of the plan stands in."""
@@ -250,6 +253,28 @@ def soak_findings(
 def setup_floor(usual: float | None, thresholds: Thresholds) -> float:
     """What share of call setups has to succeed (0–1), when that share is usual on A; None: nobody could tell."""
     return thresholds.success if usual is None else max(0.0, min(thresholds.success, usual - thresholds.setup_margin))
+
+
+def usual_setups(tally: Tally, thresholds: Thresholds, endpoint: str) -> Finding:
+    """PREFLIGHT: what B is held against. A trunk on which calls fail already is a warning, and no measure below half.
+
+    There is at least one attempt. Raises AssertionError without any.
+    """
+    rate = tally.success_rate
+    assert rate is not None
+    verdict = Verdict.PASS if rate >= thresholds.breach else Verdict.WARN if rate >= LEAST_USUAL else Verdict.FAIL
+    expected = "what B is held against"
+    if verdict is not Verdict.PASS:
+        expected = f"≥ {percent(thresholds.breach)}: find out why calls fail before anything is changed"
+    return Finding(
+        check="call setups on A before the rotation",
+        verdict=verdict,
+        seen=tally.text(),
+        expected=expected,
+        endpoint=endpoint,
+        value=rate,
+        threshold=thresholds.breach,
+    )
 
 
 def soaked_long_enough(reading: Reading, since: datetime, *, now: datetime, soak: timedelta) -> list[Finding]:

@@ -21,6 +21,7 @@ from domain.gates import (
     not_checked,
     soak_findings,
     success_rate,
+    usual_setups,
 )
 from domain.handshakes import Sample, Tally
 from domain.plan import Direction, Endpoint, Thresholds, Timings
@@ -225,6 +226,23 @@ def test_a_reading_is_usable_only_when_fresh_and_counted_throughout(changes: dic
     found = freshness(reading(**changes), now=NOW, stale_after=timedelta(seconds=60))
     assert [one.seen for one in found] == seen
     assert all(one.verdict is Verdict.INCONCLUSIVE for one in found)
+
+
+@pytest.mark.parametrize(
+    ("counted", "verdict"),
+    [
+        (tally(98, **{"503": 2}), Verdict.PASS),
+        (tally(97, **{"503": 3}), Verdict.WARN),
+        (tally(50, **{"403": 50}), Verdict.WARN),
+        (tally(49, **{"403": 51}), Verdict.FAIL),
+        (tally(0, **{"403": 100}), Verdict.FAIL),
+    ],
+    ids=["on the guard's line", "below it", "half", "less than half", "none"],
+)
+def test_a_trunk_on_which_calls_fail_already_is_no_quiet_measure(counted: Tally, verdict: Verdict) -> None:
+    found = usual_setups(counted, THRESHOLDS, "east")
+    assert found.verdict is verdict
+    assert found.seen == counted.text()
 
 
 def test_samples_that_are_lost_or_doubled_on_their_way_make_a_reading_unusable() -> None:
